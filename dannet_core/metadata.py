@@ -1,0 +1,124 @@
+"""What a model file says about itself: the same record in `.safetensors`, `.onnx` and `.engine.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dannet_core.classes import CITYSCAPES_CLASS_SHARES, CLASS_NAMES
+from dannet_core.errors import ModelFileError
+
+FORMAT_VERSION = 1
+KEY_PREFIX = "dannet."
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Describes one model; every field survives the trip through a file's string-to-string header.
+
+    Attributes:
+        arch: ``pspnet``, ``deeplabv2``, ``refinenet`` or ``lraspp``.
+        backbone: ``resnet18``, ``resnet50``, ``resnet101`` or ``mobilenet_v3_large``.
+        relighting_width: channels of the relighting network's first convolution; 64 in the paper.
+        aspp_branches: DeepLab-v2 only: 4 as in the paper, 2 as the released weights were trained; 0 elsewhere.
+        class_names: in train-id order.
+        class_shares: a_k of equation 1, from which the re-weighting vector follows for any std.
+        input_size: (height, width) in pixels the model was trained or exported for; None = any.
+        align_corners: how ``stride_logits`` are to be upsampled.
+        precision: ``fp32`` or ``fp16``.
+        trained: False for random weights, so that nobody mistakes them for a model.
+        source: where the weights come from, in words.
+        metrics: measured figures by name, e.g. ``{"toy_city_night_miou": 0.41}``.
+    """
+
+    arch: str
+    backbone: str
+    relighting_width: int = 64
+    aspp_branches: int = 0
+    class_names: tuple[str, ...] = CLASS_NAMES
+    class_shares: tuple[float, ...] = CITYSCAPES_CLASS_SHARES
+    input_size: tuple[int, int] | None = None
+    align_corners: bool = True
+    precision: str = "fp32"
+    trained: bool = False
+    source: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, the channel count of the logits."""
+        return len(self.class_names)
+
+    def to_strings(self) -> dict[str, str]:
+        """The record as a string-to-string mapping with prefixed keys and JSON values."""
+        return {KEY_PREFIX + name: json.dumps(value) for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_strings(cls, strings: Mapping[str, str], path: str) -> ModelMetadata:
+        """Read the record back and check it.
+
+        Args:
+            strings: header or property mapping of the file; keys without the prefix are ignored.
+            path: named in the error.
+
+        Raises:
+            ModelFileError: a key is missing, unknown, of the wrong type, or the file was written by a newer version.
+        """
+        try:
+            values = {k.removeprefix(KEY_PREFIX): json.loads(v) for k, v in strings.items() if k.startswith(KEY_PREFIX)}
+        except json.JSONDecodeError as error:
+            raise ModelFileError(f"{path}: damaged metadata ({error}): export the model again") from error
+        if "arch" not in values:
+            raise ModelFileError(
+                f"{path}: not a DANNet model: no 'dannet.arch' in its metadata: "
+                "write it with `dannet export` or `dannet import_weights`"
+            )
+        version = values.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ModelFileError(
+                f"{path}: got metadata version {version!r}, expected {FORMAT_VERSION}: update dannet_ros"
+            )
+        names = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown:
+            raise ModelFileError(f"{path}: unknown metadata key '{unknown[0]}': export the model again")
+        return cls(**_checked(values, path))
+
+    def replace(self, **changes: Any) -> ModelMetadata:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
+    def expect(ok: bool, key: str, expected: str) -> None:
+        if not ok:
+            raise ModelFileError(f"{path}: metadata '{key}': got {values.get(key)!r}, expected {expected}")
+
+    for key in ("arch", "backbone", "source", "precision"):
+        expect(isinstance(values.get(key, ""), str), key, "a string")
+    for key in ("relighting_width", "aspp_branches"):
+        expect(type(values.get(key, 0)) is int and values.get(key, 0) >= 0, key, "an integer of at least 0")
+    for key in ("trained", "align_corners"):
+        expect(isinstance(values.get(key, False), bool), key, "true or false")
+    names = values.get("class_names", list(CLASS_NAMES))
+    expect(isinstance(names, list) and 2 <= len(names) <= 255, "class_names", "2 to 255 names")
+    expect(all(isinstance(name, str) for name in names), "class_names", "strings")
+    shares = values.get("class_shares", list(CITYSCAPES_CLASS_SHARES))
+    expect(isinstance(shares, list) and len(shares) == len(names), "class_shares", "one number a class")
+    expect(all(isinstance(s, float) and 0 < s <= 1 for s in shares), "class_shares", "numbers above 0 and up to 1")
+    size = values.get("input_size")
+    expect(size is None or (isinstance(size, list) and len(size) == 2), "input_size", "null or [height, width]")
+    expect(size is None or all(type(s) is int and 64 <= s <= 16384 for s in size), "input_size", "64 to 16384 pixels")
+    metrics = values.get("metrics", {})
+    expect(isinstance(metrics, dict), "metrics", "an object of numbers")
+    expect(all(isinstance(m, int | float) for m in metrics.values()), "metrics", "numbers")
+    return values | {
+        "class_names": tuple(names),
+        "class_shares": tuple(shares),
+        "input_size": None if size is None else (size[0], size[1]),
+        "metrics": {name: float(value) for name, value in metrics.items()},
+    }
