@@ -70,7 +70,7 @@ def reweighting_vector(class_shares: Sequence[float], std: float, avg: float = 1
             f"reweight_std: got {std}, which makes the smallest class weight {weights.min():.3f}, "
             f"expected every weight above 0: use a smaller std (the paper uses 0.16)"
         )
-    return weights.astype(np.float32)
+    return np.asarray(weights, dtype=np.float32)
 
 
 def train_ids_from_label_ids(label_ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -50,7 +50,8 @@ def check_rgb(image: object) -> Rgb:
     height, width = image.shape[:2]
     if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
         raise ImageError(f"image: got {width}x{height} pixels, expected sides of {MIN_SIDE} to {MAX_SIDE}")
-    return image
+    rgb: Rgb = image
+    return rgb
 
 
 def normalize(rgb: Rgb) -> npt.NDArray[np.float32]:

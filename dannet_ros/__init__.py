@@ -1,0 +1,1 @@
+"""DANNet in ROS 2: the night segmentation node and bag replay."""

@@ -1,0 +1,1 @@
+"""Data: the toy city, and later the data sets."""

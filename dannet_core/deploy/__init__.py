@@ -1,0 +1,1 @@
+"""Export and parity checks."""

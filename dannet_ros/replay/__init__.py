@@ -1,0 +1,1 @@
+"""Bags: packing, reading and replaying them, without a ROS installation."""
