@@ -1,0 +1,93 @@
+"""The one place that knows which networks exist and with which hyperparameters they are built."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from torch import nn
+
+from dannet_core.classes import NUM_CLASSES
+from dannet_core.errors import SettingsError
+from dannet_core.networks.dannet import DANNet
+from dannet_core.networks.deeplabv2 import DeepLabV2
+from dannet_core.networks.discriminator import Discriminator
+from dannet_core.networks.lraspp import LRASPP
+from dannet_core.networks.pspnet import PSPNet
+from dannet_core.networks.refinenet import RefineNet
+from dannet_core.networks.relighting import NoRelighting, Relighting
+
+RESNET_DEPTHS: Final[dict[str, int]] = {"resnet18": 18, "resnet50": 50, "resnet101": 101}
+BACKBONES: Final[dict[str, tuple[str, ...]]] = {
+    "pspnet": tuple(RESNET_DEPTHS),
+    "deeplabv2": tuple(RESNET_DEPTHS),
+    "refinenet": tuple(RESNET_DEPTHS),
+    "lraspp": ("mobilenet_v3_large",),
+}
+"""The backbones of each architecture."""
+MAX_RELIGHTING_WIDTH: Final = 256
+
+
+def build_dannet(
+    arch: str,
+    *,
+    backbone: str | None = None,
+    num_classes: int = NUM_CLASSES,
+    relighting_width: int = 64,
+    aspp_branches: int | None = None,
+) -> DANNet:
+    """Build a DANNet with random weights, in training mode.
+
+    Args:
+        arch: ``pspnet``, ``deeplabv2``, ``refinenet`` or ``lraspp``.
+        backbone: ``resnet18``, ``resnet50`` or ``resnet101``; ``mobilenet_v3_large`` for ``lraspp``. None: the last of
+            `BACKBONES`.
+        num_classes: 2 to 255.
+        relighting_width: channels of the relighting network's first convolution, 64 in the paper; 0 builds none and
+            leaves the image as it is (source-only training, and an ablation of the paper).
+        aspp_branches: ``deeplabv2`` only: 4 (paper, also what None means) or 2 (the released weights). 0 or None
+            elsewhere.
+
+    Raises:
+        SettingsError: an argument is out of its range.
+        MissingPackageError: ``lraspp`` without torchvision.
+    """
+    _check(arch in BACKBONES, "arch", arch, "one of " + ", ".join(BACKBONES))
+    backbone = BACKBONES[arch][-1] if backbone is None else backbone
+    _check(backbone in BACKBONES[arch], "backbone", backbone, f"one of {', '.join(BACKBONES[arch])} for {arch}")
+    _check(2 <= num_classes <= 255, "num_classes", num_classes, "2 to 255")
+    _check(
+        relighting_width == 0 or 4 <= relighting_width <= MAX_RELIGHTING_WIDTH,
+        "relighting_width",
+        relighting_width,
+        f"0, or 4 to {MAX_RELIGHTING_WIDTH}",
+    )
+    relighting = Relighting(relighting_width) if relighting_width else NoRelighting()
+    return DANNet(relighting, _segmentation(arch, backbone, num_classes, aspp_branches))
+
+
+def build_discriminator(num_classes: int = NUM_CLASSES) -> Discriminator:
+    """Build one of the two output-space discriminators with random weights.
+
+    Raises:
+        SettingsError: ``num_classes`` is not 2 to 255.
+    """
+    _check(2 <= num_classes <= 255, "num_classes", num_classes, "2 to 255")
+    return Discriminator(num_classes)
+
+
+def _segmentation(arch: str, backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:
+    if arch == "deeplabv2":
+        branches = 4 if aspp_branches is None else aspp_branches
+        _check(branches in {2, 4}, "aspp_branches", branches, "4 (paper) or 2 (the released weights)")
+        return DeepLabV2(RESNET_DEPTHS[backbone], num_classes, branches)
+    _check(not aspp_branches, "aspp_branches", aspp_branches, f"0 for {arch}: only deeplabv2 has them")
+    if arch == "pspnet":
+        return PSPNet(RESNET_DEPTHS[backbone], num_classes)
+    if arch == "refinenet":
+        return RefineNet(RESNET_DEPTHS[backbone], num_classes)
+    return LRASPP(num_classes)
+
+
+def _check(ok: bool, name: str, got: object, expected: str) -> None:
+    if not ok:
+        raise SettingsError(f"{name}: got {got!r}, expected {expected}")
