@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import cv2
 import numpy as np
@@ -50,8 +50,7 @@ def check_rgb(image: object) -> Rgb:
     height, width = image.shape[:2]
     if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
         raise ImageError(f"image: got {width}x{height} pixels, expected sides of {MIN_SIDE} to {MAX_SIDE}")
-    rgb: Rgb = image
-    return rgb
+    return cast("Rgb", image)
 
 
 def normalize(rgb: Rgb) -> npt.NDArray[np.float32]:

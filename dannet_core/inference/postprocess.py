@@ -1,9 +1,9 @@
 """Network output to labels at camera resolution: re-weight, upsample, argmax, without a K x H x W array.
 
 Both tricks here are exact. A positive weight on a likelihood is an offset on its logit, and offsets and factors per
-class commute with bilinear interpolation, so re-weighting happens on the small stride logits. And where the four corners
-of a stride cell agree on the best class, every convex combination of them does too, so only the cells on class borders
-are interpolated at all.
+class commute with bilinear interpolation, so re-weighting happens on the small stride logits. And where the four
+corners of a stride cell agree on the best class, every convex combination of them does too, so only the cells on class
+borders are interpolated at all.
 """
 
 from __future__ import annotations

@@ -32,14 +32,13 @@ class PyTorchBackend:
             ModelFileError: the file is damaged or is not a DANNet model.
         """
         self._torch: Any = require("torch", "run .safetensors models", "pip install 'dannet_ros[train]'")
-        from dannet_core.networks.weights import load_weights
+        from dannet_core.networks.weights import load_metadata, load_weights
 
         self.device = self._choose_device(device)
         if threads > 0:
             self._torch.set_num_threads(threads)
-        net = load_weights(path)
-        self.metadata = net.metadata
-        self._net: Any = net.eval().to(self.device)
+        self.metadata = load_metadata(path)
+        self._net: Any = load_weights(path).eval().to(self.device)
 
     def infer(self, image: npt.NDArray[np.float32], with_relit: bool) -> StrideOutput:
         """See `Backend.infer`."""

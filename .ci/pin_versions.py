@@ -1,0 +1,12 @@
+"""Turn `pip freeze` on standard input into constraints: direct and indirect versions, without local paths."""
+
+import sys
+
+LINES = sorted(line.strip() for line in sys.stdin if "==" in line and "@" not in line)
+
+print("# Versions that CI and the demo install; written by `make lock`.")
+for line in LINES:
+    name, version = line.split("==")
+    # These no longer release for Python 3.10, which gets the newest that does.
+    marker = "; python_version >= '3.11'" if name.lower() in ("numpy", "onnxruntime", "networkx", "scipy") else ""
+    print(f"{name}=={version.split('+')[0]}{marker}")

@@ -1,0 +1,50 @@
+"""`dannet predict`: images, folders or videos to labels, colours and overlays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dannet_core.inference.predict_files import Outputs, predict_files
+from dannet_core.inference.segmenter import PRESETS, NightSegmenter, preset
+from dannet_core.settings import option
+
+DESCRIPTION = "Writes NAME_{label,color,overlay}.png for images (labels are train ids), NAME_overlay.mp4 for videos."
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of `dannet predict`."""
+
+    inputs: list[Path] = option("image files, folders of images, video files", positional=True)
+    model: Path = option(".safetensors, .onnx or .engine")
+    out: Path = option("folder to write to")
+    preset: str = option("inference preset", "paper", choices=tuple(PRESETS))
+    reweight: str | None = option(
+        "what the class weights multiply; none: the preset's", None, choices=("probabilities", "logits", "none")
+    )
+    reweight_std: float | None = option("spread of the class weights; unset: the preset's", None, limits=(0, 1))
+    min_confidence: float = option("label pixels below this likelihood 255", 0.0, limits=(0, 1))
+    input_size: tuple[int, int] | None = option("height and width in pixels the network runs at", None)
+    alpha: float = option("overlay opacity", 0.5, limits=(0, 1))
+    confidence: bool = option("also write NAME_confidence.png (255 = certain)", False)
+    relit: bool = option("also write NAME_relit.png, the relighting network's picture", False)
+    device: str = option("auto, cpu, cuda or cuda:N", "auto")
+    threads: int = option("CPU threads; 0 = one per core", 0, limits=(0, 1024))
+
+
+def run(settings: Settings) -> int:
+    """Label everything; 1 when a file had to be left out."""
+    changes = {"reweight": settings.reweight, "reweight_std": settings.reweight_std, "input_size": settings.input_size}
+    inference = preset(
+        settings.preset,
+        min_confidence=settings.min_confidence,
+        **{key: value for key, value in changes.items() if value is not None},
+    )
+    outputs = Outputs(settings.out, settings.alpha, settings.confidence, settings.relit)
+    with NightSegmenter.load(settings.model, inference, device=settings.device, threads=settings.threads) as segmenter:
+        if not segmenter.metadata.trained:
+            print(f"{settings.model}: untrained weights ({segmenter.metadata.source}): the labels mean nothing")
+        summary = predict_files(segmenter, settings.inputs, outputs)
+    print(summary)
+    return 1 if summary.skipped else 0
