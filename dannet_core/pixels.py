@@ -65,7 +65,7 @@ def normalize(rgb: Rgb) -> npt.NDArray[np.float32]:
 def denormalize(image: npt.NDArray[np.float32]) -> Rgb:
     """3 x H x W float32, ImageNet-normalised RGB, to H x W x 3 uint8 RGB; values outside 0..255 are clipped."""
     scaled = image.transpose(1, 2, 0) * (IMAGENET_STD * 255) + IMAGENET_MEAN * 255
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
 def colorize(labels: Labels) -> Rgb:

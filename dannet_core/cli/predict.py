@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dannet_core.inference.predict_files import Outputs, predict_files
-from dannet_core.inference.segmenter import PRESETS, NightSegmenter, preset
+from dannet_core.inference.presets import PRESETS, preset
+from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.settings import option
 
 DESCRIPTION = "Writes NAME_{label,color,overlay}.png for images (labels are train ids), NAME_overlay.mp4 for videos."

@@ -1,5 +1,6 @@
 """Inference: NumPy in, NumPy out, whichever backend runs the network."""
 
-from dannet_core.inference.segmenter import PRESETS, InferenceSettings, NightSegmenter, Prediction, preset
+from dannet_core.inference.presets import PRESETS, InferenceSettings, preset
+from dannet_core.inference.segmenter import NightSegmenter, Prediction
 
 __all__ = ["PRESETS", "InferenceSettings", "NightSegmenter", "Prediction", "preset"]

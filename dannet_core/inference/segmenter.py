@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,55 +18,18 @@ from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import BackendError, SettingsError
 from dannet_core.inference.backends import Backend, StrideOutput, open_backend
 from dannet_core.inference.postprocess import (
-    REWEIGHT_METHODS,
     Floats,
     class_scaling,
     scale_logits,
     upsample_confidence,
     upsample_labels,
 )
-from dannet_core.inference.preprocess import RESIZE_METHODS, network_size, preprocess
+from dannet_core.inference.preprocess import network_size, preprocess
+from dannet_core.inference.presets import PRESETS, InferenceSettings
 from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import Labels, Rgb
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class InferenceSettings:
-    """How a picture becomes labels.
-
-    Attributes:
-        reweight: what the class weights multiply: ``probabilities``, ``logits`` or ``none``.
-        reweight_std: spread of the class weights (equation 2), 0 or more; the paper uses 0.16 at test time.
-        min_confidence: pixels whose likelihood is below this become 255, 0..1; 0 switches it off.
-        input_size: (height, width) the network runs at; None = the model's own, or the picture's.
-        resize: ``area`` or ``antialiased`` (the released code's).
-    """
-
-    reweight: str = "probabilities"
-    reweight_std: float = 0.16
-    min_confidence: float = 0.0
-    input_size: tuple[int, int] | None = None
-    resize: str = "area"
-
-    def __post_init__(self) -> None:
-        _expect(self.reweight in REWEIGHT_METHODS, "reweight", self.reweight, f"one of {', '.join(REWEIGHT_METHODS)}")
-        _expect(0 <= self.reweight_std <= 1, "reweight_std", self.reweight_std, "0 to 1")
-        _expect(0 <= self.min_confidence <= 1, "min_confidence", self.min_confidence, "0 to 1")
-        _expect(self.resize in RESIZE_METHODS, "resize", self.resize, f"one of {', '.join(RESIZE_METHODS)}")
-        if self.input_size is not None:
-            ok = all(pixels.MIN_SIDE <= side <= pixels.MAX_SIDE for side in self.input_size)
-            _expect(ok, "input_size", self.input_size, "height and width of 64 to 16384 pixels")
-
-
-PRESETS: Final = MappingProxyType(
-    {
-        "paper": InferenceSettings(),
-        "official": InferenceSettings(reweight="logits", input_size=(540, 960), resize="antialiased"),
-    }
-)
-"""``official`` repeats the released code: 960x540 antialiased, weights on logits, upsampled with align_corners."""
 
 
 class Prediction:
@@ -249,24 +210,6 @@ class NightSegmenter:
         if self._settings.min_confidence > 0:
             labels[prediction.confidence < self._settings.min_confidence] = IGNORE_ID
         return prediction
-
-
-def preset(name: str, **changes: object) -> InferenceSettings:
-    """A preset by name, with some settings changed.
-
-    Raises:
-        SettingsError: an unknown preset or setting, or a value out of range.
-    """
-    _expect(name in PRESETS, "preset", name, f"one of {', '.join(PRESETS)}")
-    known = [f.name for f in dataclasses.fields(InferenceSettings)]
-    for key in changes:
-        _expect(key in known, "inference setting", key, f"one of {', '.join(known)}")
-    return dataclasses.replace(PRESETS[name], **changes)  # type: ignore[arg-type]  # checked by __post_init__
-
-
-def _expect(ok: bool, name: str, got: object, expected: str) -> None:
-    if not ok:
-        raise SettingsError(f"{name}: got {got!r}, expected {expected}")
 
 
 def _timed(timings: dict[str, float], stage: str, work: Callable[[], _Result]) -> _Result:

@@ -1,0 +1,78 @@
+"""Fixtures that every test may use: pictures, a tiny real ONNX model, the real data where it is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture
+def night_rgb() -> np.ndarray:
+    """A seeded 120 x 200 picture, dark to the left and coloured to the right, with a few bright lamps."""
+    rng = np.random.default_rng(7)
+    rgb = rng.integers(0, 40, (120, 200, 3), dtype=np.uint8)
+    rgb[:, 100:] += np.array([150, 90, 20], np.uint8)
+    for row, column in rng.integers(10, 110, (8, 2)):
+        rgb[row - 3 : row + 3, column - 3 : column + 3] = 220
+    return rgb
+
+
+@pytest.fixture(scope="session")
+def real_night_frame() -> Path:
+    """The real Dark Zurich night frame, 1920 x 1080; skips where it is not found."""
+    frames = sorted((REAL_DATA / "dark_zurich_pair").glob("rgb_anon/**/night/**/*_rgb_anon.png"))
+    if not frames:
+        pytest.skip(f"no real night frame under {REAL_DATA}")
+    return frames[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real `.onnx` in the deployed format: 8 x 8 average pooling and a 1 x 1 convolution, 64 x 96 pixels in."""
+    return write_tiny_onnx(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+def write_tiny_onnx(path: Path, size: tuple[int, int] = (64, 96), **metadata: object) -> Path:
+    onnx = pytest.importorskip("onnx", reason="onnx builds the test model: pip install onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    from dannet_core.metadata import ModelMetadata
+
+    rng = np.random.default_rng(3)
+    height, width = size
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Conv", ["pooled", "kernel", "bias"], ["stride_logits"]),
+        helper.make_node("Add", ["image", "lift"], ["relit"]),
+    ]
+    constants = {
+        "kernel": rng.normal(0, 3, (19, 3, 1, 1)).astype(np.float32),
+        "bias": rng.normal(0, 1, 19).astype(np.float32),
+        "lift": np.full((1,), 0.5, np.float32),
+    }
+    stride_shape = [1, 19, height // 8, width // 8]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, height, width])],
+        [
+            helper.make_tensor_value_info("stride_logits", TensorProto.FLOAT, stride_shape),
+            helper.make_tensor_value_info("relit", TensorProto.FLOAT, [1, 3, height, width]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    described = ModelMetadata("lraspp", "mobilenet_v3_large", input_size=size, source="test").replace(**metadata)
+    helper.set_model_props(model, described.to_strings())
+    onnx.save(model, str(path))
+    return path

@@ -1,0 +1,94 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from dannet_core.cli.main import main
+from dannet_core.pixels import read_rgb, write_png
+
+
+def predict(*argv: object) -> int:
+    return main(["predict", *map(str, argv)])
+
+
+def test_labels_an_image_and_says_the_model_is_untrained(tiny_onnx, night_rgb, tmp_path, capsys):
+    write_png(tmp_path / "a.png", night_rgb)
+    assert predict(tmp_path / "a.png", "--model", tiny_onnx, "--out", tmp_path / "out", "--confidence", "--relit") == 0
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert written == [f"a_{kind}.png" for kind in ("color", "confidence", "label", "overlay", "relit")]
+    labels = cv2.imread(str(tmp_path / "out" / "a_label.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == night_rgb.shape[:2]
+    assert labels.max() < 19
+    out = capsys.readouterr().out
+    assert "untrained weights" in out
+    assert "1 images and 0 video frames labelled" in out
+
+
+def test_walks_a_folder_keeps_its_structure_and_leaves_out_what_it_cannot_read(tiny_onnx, night_rgb, tmp_path, capsys):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    write_png(tmp_path / "in" / "a.png", night_rgb)
+    write_png(tmp_path / "in" / "sub" / "a.png", night_rgb)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "in" / "notes.txt").write_text("not an image")
+    assert predict(tmp_path / "in", "--model", tiny_onnx, "--out", tmp_path / "out") == 1
+    assert (tmp_path / "out" / "a_label.png").is_file()
+    assert (tmp_path / "out" / "sub" / "a_label.png").is_file()
+    captured = capsys.readouterr()
+    assert "broken.jpg: not a readable image" in captured.err
+    assert "2 images and 0 video frames labelled, 1 left out" in captured.out
+
+
+def test_labels_a_video_into_an_overlay_video_of_the_same_length(tiny_onnx, night_rgb, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (200, 120))
+    for _ in range(5):
+        writer.write(night_rgb)
+    writer.release()
+    assert predict(tmp_path / "v.mp4", "--model", tiny_onnx, "--out", tmp_path / "out") == 0
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "v_overlay.mp4"))
+    assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 5
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["v_overlay.mp4"]
+
+
+def test_the_overlay_opacity_is_the_one_asked_for(tiny_onnx, night_rgb, tmp_path):
+    write_png(tmp_path / "a.png", night_rgb)
+    predict(tmp_path / "a.png", "--model", tiny_onnx, "--out", tmp_path / "out", "--alpha", "0")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "out" / "a_overlay.png"), night_rgb)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("absent.png", "--model", "{model}", "--out", "{out}"), "absent.png: no such file or folder"),
+        (("{a}", "--model", "absent.onnx", "--out", "{out}"), "absent.onnx: no such model file"),
+        (("{a}", "--model", "m.pt", "--out", "{out}"), "got suffix '.pt'"),
+        (("{a}", "--model", "{model}", "--out", "{out}", "--prest", "paper"), "did you mean '--preset'?"),
+        (("{a}", "--model", "{model}", "--out", "{out}", "--preset", "papr"), "preset: got 'papr'"),
+        (("{a}", "{a}", "--model", "{model}", "--out", "{out}"), "would both write a_label.png"),
+        (("{a}", "--model", "{model}", "--out", "{a}"), "cannot make the output folder"),
+        (("{a}", "--model", "{model}"), "--out is required"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(tiny_onnx, night_rgb, tmp_path, capsys, argv, said):
+    write_png(tmp_path / "a.png", night_rgb)
+    places = {"model": tiny_onnx, "out": tmp_path / "out", "a": tmp_path / "a.png"}
+    assert predict(*(word.format(**places) for word in argv)) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("dannet predict: ")
+    assert said in lines[0]
+
+
+def test_an_unknown_verb_gets_a_suggestion(capsys):
+    assert main(["predcit"]) == 2
+    assert capsys.readouterr().err == "dannet: unknown verb 'predcit': did you mean 'predict'?\n"
+
+
+def test_runs_as_a_module():
+    result = subprocess.run(
+        [sys.executable, "-m", "dannet_core", "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0
+    assert "predict" in result.stdout

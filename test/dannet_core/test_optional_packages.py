@@ -1,0 +1,71 @@
+"""The deployed path needs neither torch nor ROS nor CUDA, and a missing package is an error only when asked for."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+BLOCKER = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError("blocked: " + name, name=name.split(".")[0])
+sys.meta_path.insert(0, Block())
+"""
+
+
+def run(code: str, *blocked: str) -> subprocess.CompletedProcess[str]:
+    script = BLOCKER.format(blocked=set(blocked) or "()") + textwrap.dedent(code)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
+HEAVY = ("torch", "torchvision", "onnx", "safetensors", "tensorrt", "tensorrt_rtx", "pycuda", "rclpy", "sensor_msgs")
+
+
+def test_onnx_inference_works_without_torch_ros_and_cuda(tiny_onnx):
+    result = run(
+        f"""
+        import numpy as np
+        from dannet_core import NightSegmenter
+        rgb = np.zeros((80, 90, 3), np.uint8)
+        prediction = NightSegmenter.load({str(tiny_onnx)!r}).segment(rgb)
+        print(prediction.labels.shape, prediction.overlay(rgb).shape, prediction.relit.shape)
+        """,
+        *HEAVY,
+    )
+    assert result.stdout.split("\n")[0] == "(80, 90) (80, 90, 3) (80, 90, 3)", result.stderr
+
+
+def test_onnx_inference_does_not_import_torch_where_it_is_installed(tiny_onnx):
+    result = run(
+        f"""
+        import sys, numpy as np
+        from dannet_core import NightSegmenter
+        NightSegmenter.load({str(tiny_onnx)!r}).segment(np.zeros((80, 90, 3), np.uint8))
+        print(sorted({{m.split(".")[0] for m in sys.modules}} & {set(HEAVY)!r}))
+        """
+    )
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "suffix", "said"),
+    [
+        ("onnxruntime", ".onnx", "onnxruntime is needed to run .onnx models but cannot be imported: pip install"),
+        ("torch", ".safetensors", "torch is needed to run .safetensors models but cannot be imported: pip install"),
+    ],
+)
+def test_a_missing_backend_is_one_line_that_names_the_package(tmp_path, missing, suffix, said):
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(b"x")
+    code = f"""
+        import sys
+        from dannet_core.cli.main import main
+        sys.exit(main(["predict", {str(tmp_path)!r}, "--model", {str(path)!r}, "--out", {str(tmp_path / "o")!r}]))
+        """
+    result = run(code, missing)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
