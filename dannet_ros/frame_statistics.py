@@ -1,0 +1,105 @@
+"""Counts and latencies of the frames that went through the node. No ROS in here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from typing import Final, NamedTuple
+
+WINDOW: Final = 300
+"""Frames a latency window holds: ten seconds at 30 Hz."""
+STAGES: Final = ("age", "wait", "convert", "preprocess", "infer", "postprocess", "publish", "total")
+"""``age``: stamp to reception, by the node's clock. ``total``: reception to published. The rest lie between."""
+OUTCOMES: Final = ("processed", "replaced", "malformed", "failed", "stale", "unwatched")
+"""What became of a received frame: exactly one of these, unless it is still waiting or in work."""
+
+_MIN_INTERVALS: Final = 5
+_PAUSE_INTERVALS: Final = 30
+
+
+class Spread(NamedTuple):
+    """Percentiles of a window, milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class FrameStatistics:
+    """Latency windows and outcome counts; written by the worker thread, read by the diagnostics timer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
+        self._counts: Counter[str] = Counter()
+        self._last_problem = ""
+
+    def add_latencies(self, latencies_ms: dict[str, float]) -> None:
+        """Add one frame's milliseconds by stage."""
+        with self._lock:
+            for stage, value in latencies_ms.items():
+                self._windows[stage].append(value)
+
+    def count(self, outcome: str, problem: str = "") -> None:
+        """Count one frame's outcome, with the reason when it was not a good one."""
+        with self._lock:
+            self._counts[outcome] += 1
+            self._last_problem = problem or self._last_problem
+
+    def counts(self) -> dict[str, int]:
+        """Frames by outcome."""
+        with self._lock:
+            return {outcome: self._counts[outcome] for outcome in OUTCOMES}
+
+    @property
+    def last_problem(self) -> str:
+        """Why the last frame that was refused or failed was; empty when none was."""
+        return self._last_problem
+
+    def spreads(self) -> dict[str, Spread]:
+        """Percentiles by stage, for stages that have values."""
+        with self._lock:
+            windows = {stage: sorted(window) for stage, window in self._windows.items() if window}
+        return {stage: Spread(*(_percentile(values, p) for p in (50, 95, 99))) for stage, values in windows.items()}
+
+
+def _percentile(ordered: list[float], percent: int) -> float:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+class FrameGaps:
+    """Counts frames that never arrived, by the gaps between the stamps of those that did.
+
+    The usual interval is the median of the last ones. Stamps that stand still or go back (a looping bag) start afresh;
+    a gap of more than 30 intervals is a camera that paused.
+    """
+
+    def __init__(self) -> None:
+        self._intervals_ns: deque[int] = deque(maxlen=31)
+        self._last_ns: int | None = None
+        self.lost = 0
+        self.last_lost_at_s: float | None = None
+
+    def add(self, stamp_ns: int) -> None:
+        """Take in the stamp of a received frame, in nanoseconds."""
+        last, self._last_ns = self._last_ns, stamp_ns
+        if last is None:
+            return
+        interval = stamp_ns - last
+        if interval <= 0:
+            self._intervals_ns.clear()
+            return
+        usual = self.usual_interval_ns
+        self._intervals_ns.append(interval)
+        if usual is None or interval < 1.5 * usual or interval > _PAUSE_INTERVALS * usual:
+            return
+        self.lost += round(interval / usual) - 1
+        self.last_lost_at_s = time.monotonic()
+
+    @property
+    def usual_interval_ns(self) -> int | None:
+        """Median interval; None until there are enough of them."""
+        if len(self._intervals_ns) < _MIN_INTERVALS:
+            return None
+        return sorted(self._intervals_ns)[len(self._intervals_ns) // 2]

@@ -1,0 +1,76 @@
+"""One-slot mailbox: the newest frame wins, and what it replaced is counted."""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, TypeVar
+
+_Item = TypeVar("_Item")
+
+
+class LatestFrame(Generic[_Item]):
+    """Hands frames from the executor thread to the worker thread without ever queueing more than one.
+
+    Taking a frame says that the one taken before is finished; `wait_until_idle` relies on it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._item: _Item | None = None
+        self._in_hand = False
+        self._closed = False
+        self._received = 0
+        self._replaced = 0
+
+    def put(self, item: _Item) -> None:
+        """Leave a frame; one still waiting is replaced and counted. Ignored once closed."""
+        with self._changed:
+            if self._closed:
+                return
+            self._received += 1
+            self._replaced += self._item is not None
+            self._item = item
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> _Item | None:
+        """Wait for a frame and take it out; None when none came in time or the mailbox is closed."""
+        with self._changed:
+            self._in_hand = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._item is not None or self._closed, timeout_s)
+            item, self._item = self._item, None
+            self._in_hand = item is not None
+            return item
+
+    def discard(self) -> None:
+        """Throw away a waiting frame, counted as replaced."""
+        with self._changed:
+            self._replaced += self._item is not None
+            self._item = None
+
+    def close(self) -> None:
+        """Throw away a waiting frame and wake whoever waits; nothing is accepted any more."""
+        self.discard()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Wait until no frame is waiting or in work; False when that took longer than ``timeout_s``."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._item is None and not self._in_hand, timeout_s)
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self._closed
+
+    @property
+    def received(self) -> int:
+        """How many frames were put in."""
+        return self._received
+
+    @property
+    def replaced(self) -> int:
+        """How many frames were overtaken by a newer one, or discarded, before anybody took them."""
+        return self._replaced

@@ -1,0 +1,192 @@
+"""The node's parameters: one table with types, ranges and descriptions, and what is wrong with wrong ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
+
+from dannet_core import InferenceSettings, preset
+
+_Value = TypeVar("_Value", str, bool, int, float)
+_TYPE_NAMES: Final = {str: "a string", bool: "true or false", int: "an integer", float: "a number with a decimal point"}
+
+
+class ParameterSpec(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        name: as in `ros2 param`.
+        default: also fixes the type.
+        description: for `ros2 param describe` and `--help`; units included.
+        low: smallest value, for numbers.
+        high: largest value, for numbers.
+        choices: the allowed strings; empty = any.
+        live: may be changed while the node is configured.
+    """
+
+    name: str
+    default: str | bool | int | float
+    description: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    live: bool
+
+    @property
+    def expected(self) -> str:
+        """What a value has to be, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        kind = _TYPE_NAMES[type(self.default)]
+        return kind if self.low is None else f"{kind}, {self.low:g} to {self.high:g}"
+
+    def problem(self, value: object) -> str | None:
+        """Why ``value`` is refused; None when it is not."""
+        refusal = f"parameter {self.name}: got {value!r}, expected {self.expected}"
+        if type(value) is not type(self.default) or (self.choices and value not in self.choices):
+            return refusal
+        if self.low is None or self.high is None or not isinstance(value, int | float):
+            return None
+        return None if math.isfinite(value) and self.low <= value <= self.high else refusal
+
+
+def _parameter(
+    default: _Value,
+    description: str,
+    within: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> _Value:
+    low, high = within or (None, None)
+    details = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
+    made: _Value = field(default=default, metadata=MappingProxyType(details))
+    return made
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """Parameters of `night_seg`; the field metadata is the table that `SPECS` lists."""
+
+    model: str = _parameter("", "Model file: .onnx, .safetensors or .engine. Required.")
+    preset: str = _parameter(
+        "paper", "Inference preset: paper, or official (960x540, weights on logits).", choices=("paper", "official")
+    )
+    image_transport: str = _parameter(
+        "raw", "raw subscribes to image, compressed to image/compressed (JPEG, PNG).", choices=("raw", "compressed")
+    )
+    backend: str = _parameter(
+        "auto",
+        "Inference backend; auto goes by the model's suffix.",
+        choices=("auto", "onnxruntime", "pytorch", "tensorrt"),
+    )
+    device: str = _parameter("auto", "Where the model runs: auto, cpu, cuda or cuda:N.")
+    threads: int = _parameter(0, "CPU threads inside one operator; 0 = the runtime's choice.", (0, 256))
+    reweight: str = _parameter(
+        "preset",
+        "What the class weights multiply; preset = as the preset says.",
+        choices=("preset", "probabilities", "logits", "none"),
+    )
+    reweight_std: float = _parameter(0.16, "Spread of the class weights; 0 switches them off.", (0, 1), live=True)
+    min_confidence: float = _parameter(
+        0.0, "Pixels less likely than this become 255 (unlabelled); 0 switches it off.", (0, 1), live=True
+    )
+    input_height: int = _parameter(0, "Network input height in pixels; 0 = the model's or preset's own.", (0, 16384))
+    input_width: int = _parameter(0, "Network input width in pixels; 0 = the model's or preset's own.", (0, 16384))
+    overlay_alpha: float = _parameter(
+        0.5, "Opacity of the label colours in the overlay: 0 picture only, 1 colours only.", (0, 1), live=True
+    )
+    warm_up_height: int = _parameter(
+        1080, "Camera height in pixels for the warm-up in configure; 0 = none.", (0, 16384)
+    )
+    warm_up_width: int = _parameter(1920, "Camera width in pixels for the warm-up in configure; 0 = none.", (0, 16384))
+    input_reliability: str = _parameter(
+        "best_effort",
+        "QoS reliability of the image subscription; best_effort receives from every publisher.",
+        choices=("best_effort", "reliable"),
+    )
+    input_depth: int = _parameter(1, "QoS history depth of the image subscription, messages.", (1, 100))
+    max_age_ms: float = _parameter(
+        0.0, "Frames older than this when their turn comes are dropped, ms by the node's clock; 0 = off.", (0, 3.6e6)
+    )
+    slow_frame_ms: float = _parameter(
+        0.0, "Diagnostics warn when the 95th percentile of receive-to-publish exceeds this, ms; 0 = off.", (0, 3.6e6)
+    )
+    diagnostics_period_s: float = _parameter(1.0, "Period of /diagnostics, seconds.", (0.1, 60))
+    autostart: bool = _parameter(True, "Configure and activate at start; if that fails the process exits with 2.")
+
+    def problem(self) -> str | None:
+        """Why these values do not go together; None when they do."""
+        if not self.model:
+            return "parameter model: not set, expected a model file: pass -p model:=/path/to/model.onnx"
+        for one, other in (("input_height", "input_width"), ("warm_up_height", "warm_up_width")):
+            sides = getattr(self, one), getattr(self, other)
+            if any(sides) and min(sides) < 64:
+                return f"parameters {one}, {other}: got {sides[0]} and {sides[1]}, expected both 0 or both 64 and more"
+        return None
+
+    def inference_settings(self) -> InferenceSettings:
+        """The preset with this node's changes.
+
+        Raises:
+            SettingsError: a value is out of range.
+        """
+        changes: dict[str, object] = {"reweight_std": self.reweight_std, "min_confidence": self.min_confidence}
+        if self.reweight != "preset":
+            changes["reweight"] = self.reweight
+        if self.input_height:
+            changes["input_size"] = (self.input_height, self.input_width)
+        return preset(self.preset, **changes)
+
+
+@cache
+def specs() -> dict[str, ParameterSpec]:
+    """The table by parameter name, in order."""
+    defaults = dataclasses.asdict(NodeParameters())
+    return {f.name: ParameterSpec(f.name, defaults[f.name], **f.metadata) for f in dataclasses.fields(NodeParameters)}
+
+
+def descriptor(spec: ParameterSpec) -> Any:
+    """The row as rcl_interfaces/ParameterDescriptor."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    message = ParameterDescriptor(description=spec.description, read_only=spec.name == "autostart")
+    message.additional_constraints = spec.expected if spec.live else f"{spec.expected}; only while unconfigured"
+    if spec.low is None or spec.high is None:
+        return message
+    if isinstance(spec.default, float):
+        message.floating_point_range = [FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))]
+    else:
+        message.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
+    return message
+
+
+def unknown_parameter(names: Iterable[str], declared: Iterable[str]) -> str | None:
+    """One line about the first of ``names`` that is not declared, with the likeliest meant one; None when all are.
+
+    rclpy drops undeclared overrides without a word, so that a typing error would run with the default.
+    """
+    known = [*specs(), *(name for name in declared if name not in specs())]
+    for name in sorted(names):
+        if name in known or name.startswith("qos_overrides."):
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(specs())}"
+        return f"parameter {name}: unknown: {hint}"
+    return None
+
+
+def describe_all() -> str:
+    """The table as text for `--help`."""
+    rows = (f"  {s.name} ({s.default!r}): {s.description} [{s.expected}]" for s in specs().values())
+    return "\n".join(rows)
+
+
+def refused_live(spec: ParameterSpec) -> str:
+    """The reason given when a parameter is set that has to wait for the next configure."""
+    return f"parameter {spec.name}: only read in configure: deactivate and clean up first"

@@ -1,0 +1,125 @@
+"""What the node publishes: computed only while somebody listens, always under the input's own header."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from dannet_core import Prediction
+from dannet_core.pixels import Rgb
+from dannet_ros.conversions import to_image
+
+OUTPUT_DEPTH: Final = 2
+OUTPUT_QOS: Final = QoSProfile(depth=OUTPUT_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+"""Reliable, because a reliable publisher serves both kinds of subscriber and RViz asks for reliable by default; two
+deep, because a label image is worth nothing once the next two exist."""
+LATCHED_QOS: Final = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+CAMERA_INFOS_KEPT: Final = 16
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Picture(NamedTuple):
+    """What outputs are made of: a prediction, the H x W x 3 uint8 RGB it was made from, the overlay's opacity."""
+
+    prediction: Prediction
+    rgb: Rgb
+    alpha: float
+
+
+class _Output(NamedTuple):
+    encoding: str
+    make: Callable[[Picture], Pixels]
+
+
+def _confidence(picture: Picture) -> Pixels:
+    return np.asarray(cv2.convertScaleAbs(picture.prediction.confidence, alpha=255.0), dtype=np.uint8)
+
+
+# In order of publishing: the label image is what a planner waits for.
+OUTPUTS: Final = MappingProxyType(
+    {
+        "label": _Output("mono8", lambda picture: picture.prediction.labels),
+        "color": _Output("rgb8", lambda picture: picture.prediction.colorize()),
+        "overlay": _Output("rgb8", lambda picture: picture.prediction.overlay(picture.rgb, picture.alpha)),
+        "relit": _Output("rgb8", lambda picture: picture.prediction.relit),
+        "confidence": _Output("mono8", _confidence),
+    }
+)
+
+
+class Publishers:
+    """The lifecycle publishers of one configured node. `wanted` and `publish` are for the worker thread."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._images = {name: node.create_lifecycle_publisher(Image, f"~/{name}", OUTPUT_QOS) for name in OUTPUTS}
+        self._camera_info = node.create_lifecycle_publisher(CameraInfo, "~/camera_info", OUTPUT_QOS)
+        self._label_info = _label_info_publisher(node)
+        self._infos: OrderedDict[tuple[int, int], Any] = OrderedDict()
+
+    def wanted(self) -> set[str]:
+        """Names of the image outputs somebody subscribes to."""
+        return {name for name, publisher in self._images.items() if publisher.get_subscription_count() > 0}
+
+    def publish(self, header: Any, picture: Picture, wanted: set[str]) -> None:
+        """Make and publish the wanted outputs with ``header`` as it came."""
+        for name, output in OUTPUTS.items():
+            if name in wanted:
+                self._images[name].publish(to_image(output.make(picture), output.encoding, header))
+
+    def remember_camera_info(self, message: Any) -> None:
+        """Keep a camera_info until the labels of the same stamp are published."""
+        self._infos[_stamp(message.header)] = message
+        while len(self._infos) > CAMERA_INFOS_KEPT:
+            self._infos.popitem(last=False)
+
+    def publish_camera_info(self, header: Any) -> bool:
+        """Republish the camera_info of this very stamp; False when there is none: another one's would be a lie."""
+        message = self._infos.pop(_stamp(header), None)
+        if message is None:
+            return False
+        self._camera_info.publish(message)
+        return True
+
+    def publish_label_info(self, class_names: tuple[str, ...]) -> None:
+        """Latch the class names, where vision_msgs is installed."""
+        if self._label_info is not None:
+            self._label_info.publish(_label_info(class_names, self._node.get_clock().now().to_msg()))
+
+    def destroy(self) -> None:
+        """Give the publishers back; only when the worker thread has stopped."""
+        extra = [self._label_info] if self._label_info is not None else []
+        for publisher in (*self._images.values(), self._camera_info, *extra):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _stamp(header: Any) -> tuple[int, int]:
+    return header.stamp.sec, header.stamp.nanosec
+
+
+def _label_info_publisher(node: Any) -> Any | None:
+    try:
+        from vision_msgs.msg import LabelInfo
+    except ImportError:
+        return None
+    return node.create_lifecycle_publisher(LabelInfo, "~/label_info", LATCHED_QOS)
+
+
+def _label_info(class_names: tuple[str, ...], stamp: Any) -> Any:
+    from vision_msgs.msg import LabelInfo, VisionClass
+
+    message = LabelInfo()
+    message.header.stamp = stamp
+    message.class_map = [VisionClass(class_id=train_id, class_name=name) for train_id, name in enumerate(class_names)]
+    return message

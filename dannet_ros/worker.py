@@ -1,0 +1,94 @@
+"""The one thread that opens, uses and closes the model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dannet_core import NightSegmenter
+from dannet_core.errors import DannetError
+from dannet_core.metadata import ModelMetadata
+from dannet_ros.latest_frame import LatestFrame
+
+
+class Received(NamedTuple):
+    """A message and when it came, in seconds of `time.perf_counter`."""
+
+    message: Any
+    at_s: float
+
+
+class ModelFacts(NamedTuple):
+    """What other threads may know about the model."""
+
+    metadata: ModelMetadata
+    backend: str
+    device: str
+
+
+class ModelWorker:
+    """Opens the model, labels what comes into the mailbox, closes the model, all in one thread.
+
+    GPU contexts belong to the thread that made them, so nobody else touches the model. The thread is a daemon: a hung
+    driver call must not keep the process alive.
+    """
+
+    def __init__(
+        self,
+        open_model: Callable[[], NightSegmenter],
+        label: Callable[[NightSegmenter, Received], None],
+        mailbox: LatestFrame[Received],
+    ) -> None:
+        self._open_model = open_model
+        self._label = label
+        self._mailbox = mailbox
+        self._ready = threading.Event()
+        self._busy_since_s: float | None = None
+        self._thread = threading.Thread(target=self._run, name="night_seg worker", daemon=True)
+        self.facts: ModelFacts | None = None
+        self.failure: str | None = None
+
+    def start(self) -> None:
+        """Begin opening the model."""
+        self._thread.start()
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait for the model to be open, or for `failure` to say why it is not; False when it takes longer."""
+        return self._ready.wait(timeout_s)
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the current frame has been in work; 0 between frames."""
+        since = self._busy_since_s
+        return 0.0 if since is None else time.monotonic() - since
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish the current frame and close the model; False when the thread still hangs after ``timeout_s``."""
+        self._mailbox.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            segmenter = self._open_model()
+        except DannetError as error:
+            self.failure = str(error)
+        except Exception as error:  # noqa: BLE001  whatever a model file provokes must become a refused configure
+            self.failure = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+        else:
+            self.facts = ModelFacts(segmenter.metadata, segmenter.backend_name, segmenter.device)
+            with segmenter:
+                self._ready.set()
+                self._label_all(segmenter)
+        finally:
+            self._ready.set()
+
+    def _label_all(self, segmenter: NightSegmenter) -> None:
+        while not self._mailbox.closed:
+            received = self._mailbox.take(timeout_s=1.0)
+            if received is not None:
+                self._busy_since_s = time.monotonic()
+                self._label(segmenter, received)
+                self._busy_since_s = None
