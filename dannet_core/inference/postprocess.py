@@ -21,6 +21,8 @@ REWEIGHT_METHODS: Final = ("probabilities", "logits", "none")
 """What w multiplies: the likelihoods (the paper), the logits (the released code), or nothing."""
 BLOCK_ROWS: Final = 8
 """Camera rows interpolated at once for the confidence: 19 x 8 x 1920 floats stay in the second-level cache."""
+EXP_FLOOR: Final = -80.0
+"""Scores this far below the best are raised to it: exp(-80) is the smallest power of e that float32 holds in full."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,7 +77,7 @@ def _axis(samples: int, pixels: int, align_corners: bool) -> _Axis:
 
 
 def upsample_labels(scores: Floats, size: tuple[int, int], align_corners: bool = True) -> Labels:
-    """Argmax of the bilinearly upsampled scores, computed only where classes meet.
+    """Argmax of the bilinearly upsampled scores, computed only where classes meet and only for those that can win.
 
     Args:
         scores: h x w x K float32.
@@ -86,20 +88,77 @@ def upsample_labels(scores: Floats, size: tuple[int, int], align_corners: bool =
         H x W uint8 class indices.
     """
     scores = _at_least_two(scores)
-    best = scores.argmax(axis=2).astype(np.uint8)
     rows, columns = (_axis(n, p, align_corners) for n, p in zip(scores.shape[:2], size, strict=True))
+    best = scores.argmax(axis=2).astype(np.uint8)
     labels: Labels = best[rows.low][:, columns.low]
-    agree = (best[:-1, :-1] == best[:-1, 1:]) & (best[:-1, :-1] == best[1:, :-1]) & (best[:-1, :-1] == best[1:, 1:])
+    cells = _mixed_cells(scores, best)
+    bands = np.searchsorted(cells.row, np.arange(scores.shape[0]))
     first_rows = np.searchsorted(rows.low, np.arange(scores.shape[0]))
-    for band in np.flatnonzero(~agree.all(axis=1)):
-        start, stop = first_rows[band], first_rows[band + 1]
-        mixed = np.flatnonzero(~agree[band][columns.low])
-        if stop > start and mixed.size:
-            fractions = rows.fraction[start:stop, None, None]
-            values = _between(scores[band], scores[band + 1], fractions)
-            low, across = columns.low[mixed], columns.fraction[mixed, None]
-            labels[start:stop, mixed] = _between(values[:, low], values[:, low + 1], across).argmax(axis=2)
+    for band in np.unique(cells.row):
+        inside = slice(bands[band], bands[band + 1])
+        block = slice(first_rows[band], first_rows[band + 1])
+        _label_band(labels[block], cells.part(inside), rows.fraction[block], columns)
     return labels
+
+
+class _MixedCells(NamedTuple):
+    """Stride cells whose corners disagree, in row-major order.
+
+    Attributes:
+        row, column: (n,) index of the cell's upper left corner.
+        corners: (n, 4, K) scores at upper left, upper right, lower left, lower right.
+        classes: (n, K) classes, those that can win inside the cell first, each group in ascending order.
+        contenders: (n,) how many of them can win.
+    """
+
+    row: npt.NDArray[np.intp]
+    column: npt.NDArray[np.intp]
+    corners: Floats
+    classes: npt.NDArray[np.intp]
+    contenders: npt.NDArray[np.intp]
+
+    def part(self, which: slice) -> _MixedCells:
+        """Some of the cells."""
+        row, column, corners, classes, contenders = self
+        return _MixedCells(row[which], column[which], corners[which], classes[which], contenders[which])
+
+
+def _mixed_cells(scores: Floats, best: Labels) -> _MixedCells:
+    corner = best[:-1, :-1]
+    row, column = np.nonzero((corner != best[:-1, 1:]) | (corner != best[1:, :-1]) | (corner != best[1:, 1:]))
+    flat = scores.reshape(-1, scores.shape[2])
+    upper_left = row * scores.shape[1] + column
+    corners = flat[upper_left[:, None] + np.array([0, 1, scores.shape[1], scores.shape[1] + 1])]
+    # Inside the cell a class stays between its lowest and highest corner: one whose highest lies below another's lowest
+    # never wins.
+    loses = corners.max(axis=1) < corners.min(axis=1).max(axis=1, keepdims=True)
+    classes = np.argsort(loses, axis=1, kind="stable")
+    return _MixedCells(row, column, corners, classes, loses.shape[1] - loses.sum(axis=1))
+
+
+def _label_band(labels: Labels, cells: _MixedCells, down: Floats, columns: _Axis) -> None:
+    """Write the pixels of one band's mixed cells into ``labels``, the r camera rows between two stride rows."""
+    position = np.full(int(columns.low[-1]) + 1, -1, dtype=np.intp)
+    position[cells.column] = np.arange(cells.column.size)
+    cell_of_column = position[columns.low]
+    pixels = np.flatnonzero(cell_of_column >= 0)
+    cell = cell_of_column[pixels]
+    classes = cells.classes[:, : int(cells.contenders.max())]
+    # (n, 4, M) to (4, M, 1, n): classes in front, pixels innermost, so that every step runs over long rows.
+    corners = np.take_along_axis(cells.corners, classes[:, None, :], axis=2).transpose(1, 2, 0)[:, :, None, :]
+    left = _between(corners[0], corners[2], down[:, None])
+    right = _between(corners[1], corners[3], down[:, None])
+    values = np.take(left, cell, axis=2) + np.take(right - left, cell, axis=2) * columns.fraction[pixels]
+    labels[:, pixels] = classes.T[_argmax_first_axis(values), cell]
+
+
+def _argmax_first_axis(values: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
+    """Like ``values.argmax(axis=0)``, by running comparison: NumPy's own is slow across a short outer axis."""
+    best, which = values[0].copy(), np.zeros(values.shape[1:], dtype=np.intp)
+    for index in range(1, len(values)):
+        np.putmask(which, values[index] > best, index)
+        np.maximum(best, values[index], out=best)
+    return which
 
 
 def upsample_confidence(scores: Floats, size: tuple[int, int], align_corners: bool = True) -> Floats:
@@ -113,17 +172,22 @@ def upsample_confidence(scores: Floats, size: tuple[int, int], align_corners: bo
     Returns:
         H x W float32 in 1/K..1.
     """
-    scores = np.ascontiguousarray(_at_least_two(scores).transpose(2, 0, 1))
+    scores = _at_least_two(scores)
+    # Softmax does not see an offset shared by the classes, and interpolation carries one along; with it no exp
+    # overflows, and the floor keeps the sum above zero where two far classes meet.
+    scores = np.maximum(scores - scores.max(axis=2, keepdims=True), EXP_FLOOR)
+    scores = np.ascontiguousarray(scores.transpose(2, 0, 1))
     rows, columns = (_axis(n, p, align_corners) for n, p in zip(scores.shape[1:], size, strict=True))
     confidence = np.empty(size, dtype=np.float32)
     for start in range(0, size[0], BLOCK_ROWS):
         block = slice(start, min(start + BLOCK_ROWS, size[0]))
         low = rows.low[block]
-        values = _between(scores[:, low], scores[:, low + 1], rows.fraction[block, None])
-        values = _between(values[:, :, columns.low], values[:, :, columns.low + 1], columns.fraction)
-        values -= values.max(axis=0)
-        np.exp(values, out=values)
-        np.divide(1.0, values.sum(axis=0), out=confidence[block])
+        narrow = _between(scores[:, low], scores[:, low + 1], rows.fraction[block, None])
+        likelihoods = np.take(np.diff(narrow, axis=2), columns.low, axis=2)
+        likelihoods *= columns.fraction
+        likelihoods += np.take(narrow, columns.low, axis=2)
+        np.exp(likelihoods, out=likelihoods)
+        np.divide(likelihoods.max(axis=0), likelihoods.sum(axis=0), out=confidence[block])
     return confidence
 
 

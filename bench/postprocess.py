@@ -1,0 +1,141 @@
+"""Labels at camera resolution: our border-only upsampling against the plain way, side by side in one run.
+
+Run: python bench/postprocess.py [--camera-size 1080 1920] [--rounds 15] [--out F.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dannet_core.classes import CITYSCAPES_CLASS_SHARES, reweighting_vector
+from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_confidence, upsample_labels
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def scene_logits(size: tuple[int, int], borders: str) -> np.ndarray:
+    """19 x h x w float32: blobs of one class ("street") or a different class everywhere ("noise", the worst case)."""
+    rng = np.random.default_rng(0)
+    if borders == "noise":
+        return rng.normal(0, 5, (19, *size)).astype(np.float32)
+    import cv2
+
+    coarse = rng.normal(0, 4, (9, 14, 19)).astype(np.float32)
+    field = np.stack([cv2.resize(coarse[..., k], size[::-1], interpolation=cv2.INTER_CUBIC) for k in range(19)])
+    return (field + rng.normal(0, 0.3, field.shape)).astype(np.float32)
+
+
+def ours(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return upsample_labels(scale_logits(logits, class_scaling("logits", CITYSCAPES_CLASS_SHARES, 0.16)), size)
+
+
+def plain_numpy(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """K x H x W floats: weight, gather four corners, argmax."""
+    weighted = logits * reweighting_vector(CITYSCAPES_CLASS_SHARES, 0.16)[:, None, None]
+    for axis in (1, 2):
+        samples, pixels = weighted.shape[axis], size[axis - 1]
+        position = np.arange(pixels) * ((samples - 1) / (pixels - 1))
+        low = np.minimum(position.astype(int), samples - 2)
+        shape = [1, 1, 1]
+        shape[axis] = pixels
+        fraction = (position - low).astype(np.float32).reshape(shape)
+        first = weighted.take(low, axis)
+        weighted = first + (weighted.take(low + 1, axis) - first) * fraction
+    return weighted.argmax(axis=0).astype(np.uint8)
+
+
+def plain_torch(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """As the released loop does it: interpolate in torch, 19 x H x W to NumPy, argmax there."""
+    import torch
+    from torch.nn import functional
+
+    weights = torch.from_numpy(reweighting_vector(CITYSCAPES_CLASS_SHARES, 0.16))[:, None, None]
+    weighted = (torch.from_numpy(logits) * weights)[None]
+    full = functional.interpolate(weighted, size, mode="bilinear", align_corners=True)[0].numpy()
+    return np.asarray(np.argmax(full.transpose(1, 2, 0), axis=2), dtype=np.uint8)
+
+
+def median_ms(work: Callable[[], Any], rounds: int) -> dict[str, float]:
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - start) * 1e3)
+    quartiles = statistics.quantiles(times, n=4)
+    return {"median_ms": round(statistics.median(times), 2), "iqr_ms": round(quartiles[2] - quartiles[0], 2)}
+
+
+def peak_mb(work: Callable[[], Any]) -> float:
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return round(peak / 1e6, 1)
+
+
+def machine() -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {"cpu": model, "python": platform.python_version(), "numpy": np.__version__, "commit": commit.stdout.strip()}
+
+
+def measure(case: str, stride_size: tuple[int, int], size: tuple[int, int], rounds: int) -> dict[str, Any]:
+    logits = scene_logits(stride_size, case)
+    ways = {"ours": ours, "plain_numpy": plain_numpy}
+    try:
+        import torch  # noqa: F401 - only whether it is there
+
+        ways["plain_torch"] = plain_torch
+    except ImportError:
+        print("torch is not installed: the released loop's way is left out")
+    result: dict[str, Any] = {"case": case, "stride_size": stride_size, "camera_size": size}
+    for name, way in ways.items():
+        result[name] = median_ms(lambda way=way: way(logits, size), rounds)
+        result[name]["peak_mb"] = peak_mb(lambda way=way: way(logits, size))
+        result[name]["agreement_with_ours"] = float((way(logits, size) == ours(logits, size)).mean())
+        result[name]["times_ours"] = round(result[name]["median_ms"] / result["ours"]["median_ms"], 1)
+    scores = scale_logits(logits, class_scaling("probabilities", CITYSCAPES_CLASS_SHARES, 0.16))
+    result["confidence"] = median_ms(lambda: upsample_confidence(scores, size), max(3, rounds // 3))
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--camera-size", nargs=2, type=int, default=(1080, 1920), metavar=("H", "W"))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    size = (arguments.camera_size[0], arguments.camera_size[1])
+    cases = [("street", (68, 120)), ("street", (135, 240)), ("noise", (68, 120))]
+    results = [measure(case, stride_size, size, arguments.rounds) for case, stride_size in cases]
+    for result in results:
+        for name in ("ours", "plain_numpy", "plain_torch"):
+            if name in result:
+                print(f"{result['case']:>7} {result['stride_size']} {name:>12}: {result[name]}")
+        print(f"{result['case']:>7} {result['stride_size']}   confidence: {result['confidence']}")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
