@@ -1,0 +1,205 @@
+"""From a trained network to the deployed graph: one `.onnx` file with fixed shapes and the model's metadata."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dannet_core.errors import ModelFileError, SettingsError, require
+from dannet_core.metadata import ModelMetadata
+from dannet_core.networks import DANNet
+from dannet_core.pixels import MAX_SIDE, MIN_SIDE
+
+INPUT_NAME: Final = "image"
+OUTPUT_NAMES: Final = ("stride_logits", "relit")
+PRECISIONS: Final = ("fp32", "fp16")
+DEFAULT_OPSET: Final = 18
+OPSETS: Final = range(18, 24)
+
+
+class DeployedGraph(nn.Module):
+    """What the `.onnx` file computes: 1 x 3 x H x W float32 to float32 stride logits and relit image.
+
+    Args:
+        net: in the precision it is to compute in.
+    """
+
+    def __init__(self, net: DANNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Run in the network's precision; float32 at both ends."""
+        relit, stride_logits, _ = self.net.at_stride(image.to(next(self.net.parameters()).dtype))
+        # Without a relighting network the relit image is the input, which a graph may not return as it is.
+        relit = relit.clone() if relit is image else relit
+        return stride_logits.float(), relit.float()
+
+
+class MatrixPool(nn.Module):
+    """Adaptive average pooling as two products with constant matrices, for graphs of one fixed size.
+
+    Exporters unroll adaptive pooling into hundreds of gathers where the size is no multiple of the output's; an average
+    over rows, then over columns is the same linear map.
+
+    Args:
+        size: rows and columns of the output.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x h x w to N x C x size x size."""
+        rows, columns = (averaging_matrix(side, self.size).to(x) for side in x.shape[-2:])
+        return rows @ x @ columns.T
+
+
+def averaging_matrix(side: int, size: int) -> Tensor:
+    """Matrix of size x side float32: row i averages the pixels that adaptive average pooling gives to output i."""
+    matrix = torch.zeros(size, side)
+    for i in range(size):
+        first, end = i * side // size, -(-(i + 1) * side // size)
+        matrix[i, first:end] = 1.0 / (end - first)
+    return matrix
+
+
+def export_onnx(
+    net: DANNet,
+    metadata: ModelMetadata,
+    input_size: tuple[int, int],
+    path: str | Path,
+    precision: str = "fp32",
+    opset: int = DEFAULT_OPSET,
+) -> Path:
+    """Write the deployed graph; the file appears whole or not at all, and ``net`` is left as it is.
+
+    The graph has the input ``image`` (1 x 3 x H x W float32, ImageNet-normalised RGB) and the outputs ``stride_logits``
+    (1 x K x h x w float32, see `DannetOutput`) and ``relit`` (1 x 3 x H x W float32), in both precisions. Batch norms
+    are folded into the convolutions, shapes are constants, and the metadata is in the model's properties.
+
+    Args:
+        net: on any device, in any mode.
+        metadata: describes ``net``; ``input_size`` and ``precision`` are filled in here.
+        input_size: (H, W) in pixels, 64 to 16384.
+        path: ends in ``.onnx``.
+        precision: ``fp32``, or ``fp16`` for half weights and computation.
+        opset: ONNX operator set, 18 to 23.
+
+    Returns:
+        The path written.
+
+    Raises:
+        SettingsError: an argument is out of its range, or a weight is too large for fp16.
+        ModelFileError: the file cannot be written.
+        MissingPackageError: onnx or onnxscript is not installed.
+    """
+    target = Path(path)
+    _check_arguments(input_size, target, precision, opset)
+    onnx = require("onnx", "export .onnx models", "pip install onnx onnxscript")
+    require("onnxscript", "export .onnx models", "pip install onnx onnxscript")
+    graph = DeployedGraph(prepare(net, precision)).eval()
+    model = _trace(graph, input_size, opset)
+    strip_traces(model)
+    described = metadata.replace(input_size=(int(input_size[0]), int(input_size[1])), precision=precision)
+    onnx.helper.set_model_props(model, described.to_strings())
+    onnx.checker.check_model(model, full_check=True)
+    return _write(model.SerializeToString(), target)
+
+
+def prepare(net: DANNet, precision: str) -> DANNet:
+    """A copy for inference: on the CPU, batch norms folded, pooling as matrices, in the precision asked for.
+
+    Raises:
+        SettingsError: a folded weight is too large for fp16.
+    """
+    prepared = copy.deepcopy(net).cpu().float().eval()
+    fold_batch_norms(prepared)
+    for parent in list(prepared.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.AdaptiveAvgPool2d) and isinstance(child.output_size, int) and child.output_size > 1:
+                setattr(parent, name, MatrixPool(child.output_size))
+    if precision == "fp32":
+        return prepared
+    halved = prepared.half()
+    for name, parameter in halved.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise SettingsError(
+                f"precision: got 'fp16', but weight '{name}' exceeds its largest number 65504: use fp32"
+            )
+    return halved
+
+
+def fold_batch_norms(net: nn.Module) -> None:
+    """Fold every batch norm into the convolution that is registered before it, in place; ``net`` is in eval mode."""
+    for parent in list(net.modules()):
+        children = list(parent.named_children())
+        for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):
+            if not (isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)):
+                continue
+            folded = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
+            setattr(parent, conv_name, folded)
+            setattr(parent, norm_name, nn.Identity())
+
+
+def strip_traces(model: Any) -> None:
+    """Remove what the exporter notes beside the graph: Python stack traces with the paths of this machine."""
+    model.doc_string = ""
+    graph = model.graph
+    for entry in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        entry.doc_string = ""
+        del entry.metadata_props[:]
+
+
+def _trace(graph: DeployedGraph, input_size: tuple[int, int], opset: int) -> Any:
+    with warnings.catch_warnings(), torch.no_grad():
+        # Deprecations inside torch's exporter, nothing a caller could act on.
+        warnings.simplefilter("ignore")
+        program: Any = torch.onnx.export(
+            graph,
+            (torch.zeros(1, 3, *input_size),),
+            dynamo=True,
+            optimize=True,
+            opset_version=opset,
+            input_names=[INPUT_NAME],
+            output_names=list(OUTPUT_NAMES),
+            verbose=False,
+        )
+    return program.model_proto
+
+
+def _check_arguments(input_size: tuple[int, int], path: Path, precision: str, opset: int) -> None:
+    if len(input_size) != 2 or not all(MIN_SIDE <= side <= MAX_SIDE for side in input_size):
+        raise SettingsError(
+            f"input_size: got {input_size}, expected height and width of {MIN_SIDE} to {MAX_SIDE} pixels"
+        )
+    if precision not in PRECISIONS:
+        raise SettingsError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if opset not in OPSETS:
+        raise SettingsError(f"opset: got {opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
+    if path.suffix != ".onnx":
+        raise ModelFileError(f"{path}: got suffix '{path.suffix}', expected '.onnx'")
+
+
+def _write(data: bytes, target: Path) -> Path:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise ModelFileError(f"{target}: cannot write: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target

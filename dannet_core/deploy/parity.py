@@ -1,0 +1,95 @@
+"""Does the deployed graph say what the network says? Compared on labels, with stated tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dannet_core.classes import reweighting_vector
+from dannet_core.errors import DannetError, SettingsError
+from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
+from dannet_core.networks import DANNet
+from dannet_core.networks.dannet import upsample
+
+TEST_TIME_STD: Final = 0.16
+LABEL_AGREEMENT: Final[dict[str, float]] = {"fp32": 0.9999, "fp16": 0.995}
+"""Smallest share of pixels with equal labels, by the graph's precision."""
+
+
+class ParityReport(NamedTuple):
+    """How far a graph is from the network it was exported from, over all frames.
+
+    Attributes:
+        max_abs: largest difference of two stride logits.
+        max_rel_of_range: the same as a share of the range (largest - smallest) of the network's stride logits.
+        label_agreement: share of input pixels with equal labels, 0..1.
+        relit_max_abs: largest difference in the relit image, in normalised units (1 is about 57 of 255 levels).
+        precision: of the graph.
+    """
+
+    max_abs: float
+    max_rel_of_range: float
+    label_agreement: float
+    relit_max_abs: float
+    precision: str
+
+
+def check_parity(net: DANNet, onnx_path: str | Path, frames: Sequence[npt.NDArray[np.float32]]) -> ParityReport:
+    """Run the network and its exported graph on the same frames, on the CPU.
+
+    Labels are the argmax of the re-weighted stride logits (std 0.16) after bilinear upsampling with
+    ``align_corners=True`` to the input size.
+
+    Args:
+        net: in eval mode, on the CPU.
+        onnx_path: written by `export_onnx`.
+        frames: each 1 x 3 x H x W float32 ImageNet-normalised RGB of the graph's input size.
+
+    Raises:
+        SettingsError: no frames, or the network is in training mode.
+        ModelFileError, BackendError, MissingPackageError: the graph does not open or run.
+    """
+    if not frames or net.training:
+        raise SettingsError(f"parity: got {len(frames)} frames, training={net.training}, expected frames and eval mode")
+    backend = OnnxRuntimeBackend(Path(onnx_path), device="cpu")
+    weights = torch.from_numpy(reweighting_vector(backend.metadata.class_shares, TEST_TIME_STD))[:, None, None]
+    low, high, max_abs, relit_max_abs, equal = np.inf, -np.inf, 0.0, 0.0, 0.0
+    for frame in frames:
+        deployed = backend.infer(frame, with_relit=True)
+        with torch.inference_mode():
+            relit, logits, _ = net.at_stride(torch.from_numpy(frame))
+        theirs = torch.from_numpy(deployed.logits)[None]
+        low, high = min(low, float(logits.min())), max(high, float(logits.max()))
+        max_abs = max(max_abs, float((logits - theirs).abs().max()))
+        relit_max_abs = max(relit_max_abs, float(np.abs(relit[0].numpy() - np.asarray(deployed.relit)).max()))
+        size = (frame.shape[-2], frame.shape[-1])
+        same = _labels(logits * weights, size) == _labels(theirs * weights, size)
+        equal += float(same.float().mean())
+    backend.close()
+    return ParityReport(
+        max_abs=max_abs,
+        max_rel_of_range=max_abs / max(high - low, np.finfo(np.float32).tiny),
+        label_agreement=equal / len(frames),
+        relit_max_abs=relit_max_abs,
+        precision=backend.metadata.precision,
+    )
+
+
+def require_parity(report: ParityReport) -> None:
+    """Raise DannetError if fewer labels agree than the graph's precision must reach (`LABEL_AGREEMENT`)."""
+    needed = LABEL_AGREEMENT[report.precision]
+    if not report.label_agreement >= needed:
+        raise DannetError(
+            f"parity: {report.label_agreement:.4%} of the labels agree with PyTorch, expected at least {needed:.2%} in "
+            f"{report.precision} (largest logit difference {report.max_abs:.3g}): do not deploy this file"
+        )
+
+
+def _labels(stride_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    return upsample(stride_logits, size).argmax(dim=1)
