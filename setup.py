@@ -18,8 +18,8 @@ def files(pattern: str) -> list[str]:
 # pip ignores install_scripts, so the executables that `ros2 run` looks for travel as data files, which keep their mode.
 DATA_FILES = [
     (INDEX, ["resource/dannet_ros", "resource/dannet_core"]),
-    ("share/dannet_ros", ["package.xml"]),
     ("share/dannet_core", ["package.xml"]),
+    ("share/dannet_ros", ["package.xml"]),
     ("share/dannet_ros/launch", files("launch/*.launch.py")),
     ("share/dannet_ros/config", files("config/*.*")),
     ("lib/dannet_ros", files("resource/lib/dannet_ros/*")),
@@ -44,10 +44,8 @@ EXTRAS = {
         "onnxscript>=0.5,<1",
     ],
     "gpu": ["pycuda>=2024.1", "tensorrt>=10.3"],
+    "test": ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7"],
     "dev": [
-        "pytest>=8,<10",
-        "pytest-timeout>=2.3,<3",
-        "hypothesis>=6.100,<7",
         "ruff>=0.17,<0.18",
         "mypy>=2.4,<3",
         "import-linter>=2.1,<3",
@@ -80,7 +78,6 @@ setup(
         "tqdm>=4.60,<5",
     ],
     extras_require=EXTRAS,
-    tests_require=["pytest"],
     entry_points={"console_scripts": ["dannet = dannet_core.cli.main:main"]},
     zip_safe=False,
 )

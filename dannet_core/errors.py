@@ -22,6 +22,10 @@ class ModelFileError(DannetError):
     """A model file is missing, damaged, hostile, or does not fit the network asked for."""
 
 
+class OutputError(DannetError):
+    """A file or folder cannot be written."""
+
+
 class BackendError(DannetError):
     """An inference backend cannot be started or failed while running."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final, cast
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dannet_core.atomic_files import write_whole
 from dannet_core.classes import CLASS_COLORS
 from dannet_core.errors import ImageError
 
@@ -101,20 +101,14 @@ def write_png(path: str | Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.ui
     """Write H x W (grey) or H x W x 3 (RGB) as PNG; the file appears whole or not at all.
 
     Raises:
-        ImageError: the folder cannot be written to.
+        ImageError: the array is neither.
+        OutputError: the folder cannot be written to.
     """
-    target = Path(path)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     ok, data = cv2.imencode(".png", bgr)
     if not ok:
         raise ImageError(f"{path}: cannot encode {image.shape} {image.dtype} as PNG")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data.tobytes())
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ImageError(f"{path}: cannot write: {error.strerror}") from error
+    write_whole(path, data.tobytes())
 
 
 _NORMALIZE_LUT: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dannet_core.errors import ImageError
+from dannet_core.atomic_files import whole_file
+from dannet_core.errors import ImageError, OutputError
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import Rgb, read_rgb, write_png
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+
+DEFAULT_FPS: Final = 25.0
+"""For videos that do not say."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,14 @@ def predict_files(segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Ou
     """Label every image and video under ``inputs``; a file that cannot be read is named on stderr and left out.
 
     Raises:
-        ImageError: an input is not there, nothing is an image or video, two inputs would write the same files, or the
-            folder cannot be written to.
+        ImageError: an input is not there, nothing is an image or video, two inputs would write the same files.
+        OutputError: the folder cannot be written to.
     """
     jobs = find_inputs(inputs)
     try:
         outputs.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImageError(f"{outputs.folder}: cannot make the output folder: {error.strerror}") from error
+        raise OutputError(f"{outputs.folder}: cannot make the output folder: {error.strerror}") from error
     summary, times_ms = Summary(outputs.folder), list[float]()
     for name, path in tqdm(jobs.items(), unit="file", disable=len(jobs) < 2 or None):
         try:
@@ -121,35 +126,29 @@ def _predict_image(segmenter: NightSegmenter, rgb: Rgb, outputs: Outputs, name: 
 
 
 def _predict_video(segmenter: NightSegmenter, path: Path, outputs: Outputs, name: str, times_ms: list[float]) -> int:
-    """Write the overlay video, beside which it lies under a partial name until it is whole; return the frame count."""
+    """Write the overlay video and return the frame count."""
     capture = cv2.VideoCapture(str(path))
-    total, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS) or 25.0
+    total, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS) or DEFAULT_FPS
+    frames = _frames(capture)
+    first = next(frames, None)
+    if first is None:
+        raise ImageError(f"{path}: not a readable video")
     target = outputs.folder / f"{name}_overlay.mp4"
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem}.partial.mp4")
-    writer, count = cv2.VideoWriter(), 0
-    try:
-        for rgb in tqdm(_frames(capture), total=max(total, 0) or None, desc=path.name, unit="frame", leave=False):
-            if not writer.isOpened():
-                size = (rgb.shape[1], rgb.shape[0])
-                writer.open(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    with whole_file(target) as partial:
+        size = (first.shape[1], first.shape[0])
+        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        progress = tqdm(itertools.chain([first], frames), total=max(total, 0) or None, desc=path.name, unit="frame")
+        for count, rgb in enumerate(progress, start=1):  # noqa: B007 - the count is what is returned
             prediction = segmenter.segment(rgb, with_relit=False)
             times_ms.append(sum(prediction.timings_ms.values()))
             writer.write(cv2.cvtColor(prediction.overlay(rgb, outputs.alpha), cv2.COLOR_RGB2BGR))
-            count += 1
-    finally:
-        capture.release()
         writer.release()
-        if count:
-            partial.replace(target)
-    if count == 0:
-        raise ImageError(f"{path}: not a readable video")
     return count
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[Rgb]:
-    while True:
-        ok, bgr = capture.read()
-        if not ok:
-            return
+    ok, bgr = capture.read()
+    while ok:
         yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        ok, bgr = capture.read()

@@ -3,7 +3,7 @@ import pytest
 
 from dannet_core import pixels
 from dannet_core.classes import CLASS_COLORS
-from dannet_core.errors import ImageError
+from dannet_core.errors import ImageError, OutputError
 
 
 def test_normalize_equals_the_formula(night_rgb):
@@ -76,5 +76,5 @@ def test_reading_names_the_file_that_is_missing_or_broken(tmp_path):
 
 
 def test_writing_into_a_missing_folder_is_one_error(tmp_path, night_rgb):
-    with pytest.raises(ImageError, match="cannot write: No such file"):
+    with pytest.raises(OutputError, match="cannot write: No such file"):
         pixels.write_png(tmp_path / "no" / "a.png", night_rgb)

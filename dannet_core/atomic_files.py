@@ -1,0 +1,39 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dannet_core.errors import OutputError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a name to write under; when the block ends well the file takes its real name, otherwise it is removed.
+
+    The name lies in the same folder and keeps the suffix, for writers that choose a format by it.
+
+    Raises:
+        OutputError: the folder is missing or cannot be written to, or the disk is full.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, data: bytes) -> Path:
+    """Write ``data`` as a whole file; see `whole_file`."""
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
+    return Path(path)

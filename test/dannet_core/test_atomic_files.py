@@ -1,0 +1,37 @@
+import pytest
+
+from dannet_core.atomic_files import whole_file, write_whole
+from dannet_core.errors import OutputError
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
+    path = write_whole(tmp_path / "a.bin", b"old")
+
+    def fail_half_way():
+        with whole_file(path) as partial:
+            partial.write_bytes(b"ne")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_half_way()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+    assert path.read_bytes() == b"old"
+
+
+def test_the_new_content_replaces_the_old_under_a_name_with_the_same_suffix(tmp_path):
+    path = write_whole(tmp_path / "a.mp4", b"old")
+    with whole_file(path) as partial:
+        assert partial.suffix == ".mp4"
+        partial.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_the_file_gets_ordinary_permissions(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    assert write_whole(tmp_path / "whole", b"").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_is_not_there_is_one_error(tmp_path):
+    with pytest.raises(OutputError, match=r"b\.bin: cannot write: No such file or directory"):
+        write_whole(tmp_path / "absent" / "b.bin", b"")
