@@ -88,16 +88,36 @@ def to_image(pixels: Pixels, encoding: str, header: Any) -> Any:
         encoding: ``mono8`` or ``rgb8``.
         header: the input's header; shared, not copied.
     """
-    message = Image()
-    message.header = header
-    message.height, message.width = pixels.shape[:2]
-    message.encoding = encoding
-    message.step = message.width * (1 if pixels.ndim == 2 else pixels.shape[2])
+    height, width = pixels.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding=encoding)
+    message.step = width * (1 if pixels.ndim == 2 else pixels.shape[2])
     # An array.array is taken over as it is; bytes, memoryview and ndarray are checked byte by byte where checks are on.
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
     message.data = data
     return message
+
+
+class ReusedImage:
+    """An Image message that is filled again for every frame: fresh megabytes cost more in page faults than in copying.
+
+    Only for messages that are published, hence serialised, before the next `fill`.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._message: Any = None
+        self._pixels: Pixels = np.empty(0, np.uint8)
+
+    def fill(self, pixels: Pixels, header: Any) -> Any:
+        """The message holding ``pixels`` (see `to_image`) under ``header``."""
+        if self._message is None or self._pixels.shape != pixels.shape:
+            self._message = to_image(pixels, self._encoding, header)
+            self._pixels = np.frombuffer(self._message.data, np.uint8).reshape(pixels.shape)
+        else:
+            np.copyto(self._pixels, pixels)
+            self._message.header = header
+        return self._message
 
 
 def _view(message: Any, encoding: _Encoding) -> Pixels:

@@ -71,7 +71,9 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from dannet_ros.lifecycle_node import NightSegNode
+    from dannet_ros.memory import keep_freed_buffers
 
+    keep_freed_buffers()
     node = NightSegNode(stopping=stop)
     executor = SingleThreadedExecutor()
     executor.add_node(node)

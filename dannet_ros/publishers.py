@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from dannet_core import Prediction
 from dannet_core.pixels import Rgb
-from dannet_ros.conversions import to_image
+from dannet_ros.conversions import ReusedImage
 
 OUTPUT_DEPTH: Final = 2
 OUTPUT_QOS: Final = QoSProfile(depth=OUTPUT_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
@@ -29,12 +31,34 @@ CAMERA_INFOS_KEPT: Final = 16
 Pixels = npt.NDArray[np.uint8]
 
 
-class Picture(NamedTuple):
-    """What outputs are made of: a prediction, the H x W x 3 uint8 RGB it was made from, the overlay's opacity."""
+@dataclass
+class Picture:
+    """What outputs are made of.
+
+    Attributes:
+        prediction: labels and what follows from them.
+        rgb: H x W x 3 uint8 RGB the prediction was made from.
+        alpha: opacity of the label colours in the overlay, 0..1.
+    """
 
     prediction: Prediction
     rgb: Rgb
     alpha: float
+
+    @cached_property
+    def color(self) -> Pixels:
+        """The labels in Cityscapes colours, H x W x 3 uint8 RGB; made once for the two outputs that show it."""
+        return self.prediction.colorize()
+
+    @property
+    def overlay(self) -> Pixels:
+        """The label colours blended over the picture, H x W x 3 uint8 RGB."""
+        return np.asarray(cv2.addWeighted(self.rgb, 1.0 - self.alpha, self.color, self.alpha, 0.0), dtype=np.uint8)
+
+    @property
+    def confidence(self) -> Pixels:
+        """Likelihood of the label, H x W uint8, 255 = certain."""
+        return np.asarray(cv2.convertScaleAbs(self.prediction.confidence, alpha=255.0), dtype=np.uint8)
 
 
 class _Output(NamedTuple):
@@ -42,18 +66,14 @@ class _Output(NamedTuple):
     make: Callable[[Picture], Pixels]
 
 
-def _confidence(picture: Picture) -> Pixels:
-    return np.asarray(cv2.convertScaleAbs(picture.prediction.confidence, alpha=255.0), dtype=np.uint8)
-
-
 # In order of publishing: the label image is what a planner waits for.
 OUTPUTS: Final = MappingProxyType(
     {
         "label": _Output("mono8", lambda picture: picture.prediction.labels),
-        "color": _Output("rgb8", lambda picture: picture.prediction.colorize()),
-        "overlay": _Output("rgb8", lambda picture: picture.prediction.overlay(picture.rgb, picture.alpha)),
+        "color": _Output("rgb8", lambda picture: picture.color),
+        "overlay": _Output("rgb8", lambda picture: picture.overlay),
         "relit": _Output("rgb8", lambda picture: picture.prediction.relit),
-        "confidence": _Output("mono8", _confidence),
+        "confidence": _Output("mono8", lambda picture: picture.confidence),
     }
 )
 
@@ -64,6 +84,7 @@ class Publishers:
     def __init__(self, node: Any) -> None:
         self._node = node
         self._images = {name: node.create_lifecycle_publisher(Image, f"~/{name}", OUTPUT_QOS) for name in OUTPUTS}
+        self._messages = {name: ReusedImage(output.encoding) for name, output in OUTPUTS.items()}
         self._camera_info = node.create_lifecycle_publisher(CameraInfo, "~/camera_info", OUTPUT_QOS)
         self._label_info = _label_info_publisher(node)
         self._infos: OrderedDict[tuple[int, int], Any] = OrderedDict()
@@ -76,7 +97,7 @@ class Publishers:
         """Make and publish the wanted outputs with ``header`` as it came."""
         for name, output in OUTPUTS.items():
             if name in wanted:
-                self._images[name].publish(to_image(output.make(picture), output.encoding, header))
+                self._images[name].publish(self._messages[name].fill(output.make(picture), header))
 
     def remember_camera_info(self, message: Any) -> None:
         """Keep a camera_info until the labels of the same stamp are published."""
