@@ -47,8 +47,21 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def parse(kind: type[Settings], argv: Sequence[str], prog: str, description: str) -> Settings:
+def parse(
+    kind: type[Settings],
+    argv: Sequence[str],
+    prog: str,
+    description: str,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
     """Read a command line into ``kind``, a dataclass whose fields are made by `option` or are such dataclasses.
+
+    Args:
+        kind: the dataclass.
+        argv: the arguments, without the program's name.
+        prog: the program's name, for `--help` and messages.
+        description: what it does, for `--help`.
+        presets: values by dotted name that the setting called ``preset`` chooses among; weaker than anything given.
 
     Raises:
         SettingsError: an unknown option or key, a missing file, a value of the wrong type or out of range.
@@ -57,8 +70,26 @@ def parse(kind: type[Settings], argv: Sequence[str], prog: str, description: str
     keys = {key.name: key for key in _keys(kind)}
     given = _command_line(keys, list(argv), prog, description)
     config = given.pop("config", None)
-    values = {} if config is None else _flatten(read_yaml(config), keys, config)
-    return _build(kind, values | given, keys)
+    values = given if config is None else _flatten(read_yaml(config), keys, config) | given
+    if presets is not None:
+        name = _read(keys["preset"], values.get("preset", keys["preset"].field.default))
+        values = {**presets[name], **values}
+    return _build(kind, values, keys)
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as nested plain values, which `yaml.safe_dump` writes and `parse` reads back."""
+    return {
+        field.name: to_plain(value) if dataclasses.is_dataclass(value) else _plain(value)
+        for field in dataclasses.fields(settings)
+        for value in (getattr(settings, field.name),)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

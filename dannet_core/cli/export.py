@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dannet_core.errors import require
+from dannet_core.atomic_files import whole_file
+from dannet_core.errors import SettingsError, require
 from dannet_core.inference.preprocess import preprocess
 from dannet_core.pixels import read_rgb
 from dannet_core.settings import option
@@ -31,22 +32,21 @@ class Settings:
 def run(settings: Settings) -> int:
     """Export, compare, and put the file in its place."""
     require("torch", "export models", "pip install 'dannet_ros[train]'")
+    if settings.out.suffix != ".onnx":
+        raise SettingsError(f"out: got {settings.out}, expected a name that ends in .onnx")
     from dannet_core.deploy.onnx_export import export_onnx
     from dannet_core.deploy.parity import check_parity, require_parity
     from dannet_core.networks.weights import load_metadata, load_weights
 
     frames = [preprocess(read_rgb(path), settings.input_size) for path in settings.frames]
     net, metadata = load_weights(settings.model).eval(), load_metadata(settings.model)
-    path = export_onnx(net, metadata, settings.input_size, settings.out, settings.precision)
-    try:
-        report = check_parity(net, path, frames or [_seeded_picture(settings.input_size)])
+    with whole_file(settings.out) as partial:
+        export_onnx(net, metadata, settings.input_size, partial, settings.precision)
+        report = check_parity(net, partial, frames or [_seeded_picture(settings.input_size)])
         require_parity(report)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
     print(
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB, {settings.precision}, labels agree on {report.label_agreement:.4%} "
-        f"of pixels, largest logit difference {report.max_rel_of_range:.1e} of the range"
+        f"{settings.out}: {settings.out.stat().st_size / 1e6:.1f} MB, {settings.precision}, labels agree on "
+        f"{report.label_agreement:.4%} of pixels, largest logit difference {report.max_rel_of_range:.1e} of the range"
     )
     return 0
 

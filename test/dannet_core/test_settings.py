@@ -2,9 +2,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dannet_core.errors import SettingsError
-from dannet_core.settings import option, parse
+from dannet_core.settings import option, parse, to_plain
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,33 @@ def test_mistakes_in_the_file_are_named(tmp_path, text, said):
     with pytest.raises(SettingsError, match=said) as error:
         read("a.png", "--config", str(config))
     assert "\n" not in str(error.value)
+
+
+@dataclass(frozen=True)
+class WithPreset:
+    preset: str = option("start from", "plain", choices=("plain", "strong"))
+    count: int = option("how many", 1)
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_preset_is_weaker_than_the_file_and_the_command_line(tmp_path):
+    presets = {"plain": {}, "strong": {"count": 5, "inner.rate": 0.9}}
+    config = tmp_path / "c.yaml"
+    config.write_text("preset: strong\ninner: {rate: 0.5}\n")
+
+    def read_preset(*argv: str) -> WithPreset:
+        return parse(WithPreset, argv, "tool", "", presets)
+
+    assert read_preset() == WithPreset()
+    assert read_preset("--preset", "strong") == WithPreset("strong", 5, Inner(0.9))
+    assert read_preset("--config", str(config)) == WithPreset("strong", 5, Inner(0.5))
+    assert read_preset("--config", str(config), "--count", "2") == WithPreset("strong", 2, Inner(0.5))
+    with pytest.raises(SettingsError, match="preset: got 'weak', expected one of plain, strong"):
+        read_preset("--preset", "weak")
+
+
+def test_what_to_plain_writes_reads_back_as_the_same(tmp_path):
+    settings = read("a.png", "--model", "m.onnx", "--input-size", "540", "960", "--quiet", "--inner.rate", "0.5")
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(to_plain(settings)))
+    assert read("--config", str(config)) == settings

@@ -1,0 +1,1 @@
+"""Training: the recipe of the paper and everything a long run needs."""

@@ -1,0 +1,137 @@
+"""Everything a training run can be told; two presets set all that the paper and the released code do differently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from dannet_core.settings import option
+
+ARCHITECTURES: Final = ("pspnet", "deeplabv2", "refinenet", "lraspp")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images are."""
+
+    source: Path = option("root of the labelled day images, laid out as Cityscapes")
+    source_split: str = option("split of the source images", "train")
+    target: Path | None = option("root of the day-night pairs, laid out as Dark Zurich; needed by `train`", None)
+    pairs: Path | None = option("CSV of the pairs; unset: the ones below corresp/", None)
+    workers: int = option("decoding processes a loader", 4, limits=(0, 256))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained."""
+
+    arch: str = option("architecture", "pspnet", choices=ARCHITECTURES)
+    backbone: str | None = option("resnet18, resnet50, resnet101 or mobilenet_v3_large; unset: the largest", None)
+    relighting_width: int = option("channels of the relighting network's first layer; 0 = no relighting", 64)
+    aspp_branches: int | None = option("deeplabv2: 4 (paper) or 2 (released weights); unset: 4", None)
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Random crops, heights and widths in pixels."""
+
+    source: tuple[int, int] = option("source crop", (512, 512))
+    source_scales: tuple[float, float] = option("smallest and largest random scale of source images", (0.5, 1.0))
+    target: tuple[int, int] = option("target crop, shared by a day-night pair", (960, 960))
+    target_scales: tuple[float, float] = option("smallest and largest random scale of target images", (0.9, 1.1))
+    target_input: tuple[int, int] | None = option(
+        "size the target crop is resized to for the networks; unset: not resized. Losses are at the crop's size", None
+    )
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and variants of the losses (DANNet, eq. 3 to 13)."""
+
+    light: float = option("weight of the light loss on day and night target images", 0.01)
+    light_source: float = option("weight of the light loss on source images", 0.01)
+    segmentation: float = option("weight of the source cross-entropy", 1.0)
+    static: float = option("weight of the static loss", 1.0)
+    adversarial: float = option("weight of the adversarial loss", 0.01)
+    variant: str = option("static loss, pseudo labels and light losses as in", "paper", choices=("paper", "official"))
+    static_form: str = option(
+        "static loss: 3x3 neighbourhood focal, plain focal, plain cross-entropy",
+        "neighbourhood",
+        choices=("neighbourhood", "focal", "cross_entropy"),
+    )
+    gamma: float = option("focusing exponent of the static loss", 1.0, limits=(0, 10))
+    reweight_std: float = option("spread of the class weights in training (eq. 2); 0 = no re-weighting", 0.05)
+    reweight_pseudo_labels: bool = option("class weights also choose the pseudo labels", True)
+    day_domain: bool = option("use the day images of the pairs: day discriminator and pseudo labels", True)
+    auxiliary: float = option("weight of the auxiliary head's cross-entropy; 0 = the head is not run", 0.0)
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How long and how fast."""
+
+    steps: int = option("training steps", 35_000, limits=(1, 10_000_000))
+    batch_size: int = option("samples a step of each domain, over all processes", 2, limits=(1, 4096))
+    accumulate: int = option("backward passes a step; the batch is split into this many", 1, limits=(1, 4096))
+    lr: float = option("initial learning rate of the generator (SGD)", 2.5e-4)
+    momentum: float = option("momentum of the SGD", 0.9, limits=(0, 1))
+    weight_decay: float = option("weight decay of the SGD", 5e-4, limits=(0, 1))
+    lr_discriminator: float = option("initial learning rate of the discriminators (Adam)", 2.5e-4)
+    power: float = option("exponent of the polynomial decay", 0.9, limits=(0, 10))
+    precision: str = option("of the networks; losses that need it stay fp32", "fp32", choices=("fp32", "bf16", "fp16"))
+    channels_last: bool = option("memory format that GPUs prefer", True)
+    compile: bool = option("torch.compile the networks", False)
+    sync_batch_norm: bool = option("batch-norm statistics over all processes", False)
+    freeze_batch_norm: bool = option("keep batch-norm statistics as loaded", False)
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """What is written while it runs; all periods in steps, 0 = never."""
+
+    log_every: int = option("scalars to the progress bar, metrics.jsonl and TensorBoard", 20)
+    panels_every: int = option("pictures to TensorBoard", 500)
+    checkpoint_every: int = option("checkpoints", 1000)
+    keep: int = option("newest checkpoints to keep", 2, limits=(1, 1000))
+    evaluate_every: int = option("evaluation on the validation set", 1000)
+    validation: str | None = option("data set to evaluate on: cityscapes, dark-zurich, ...; unset: none", None)
+    validation_root: Path | None = option("its root folder", None)
+    validation_limit: int = option("evaluate on the first so many images; 0 = all", 0)
+    tensorboard: bool = option("write TensorBoard files, where tensorboard is installed", True)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run."""
+
+    run_dir: Path = option("folder of the run", Path("runs/dannet"))
+    preset: str = option("start from the values of", "paper", choices=("paper", "official"))
+    init: Path | None = option(".safetensors to start from, e.g. the source-only model", None)
+    resume: bool = option("continue from the newest checkpoint in the run folder", False)
+    seed: int = option("of weights, order and crops", 0, limits=(0, 2**31 - 1))
+    device: str = option("auto, cpu, cuda or cuda:N", "auto")
+    data: DataConfig = field(default_factory=lambda: DataConfig(Path()))
+    model: ModelConfig = field(default_factory=ModelConfig)
+    crop: CropConfig = field(default_factory=CropConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+
+
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "paper": {},
+        "official": {
+            "loss.variant": "official",
+            "loss.light_source": 1.0,
+            "optimiser.lr_discriminator": 1e-4,
+            "optimiser.steps": 50_000,
+            "crop.target_input": (512, 512),
+            "model.aspp_branches": 2,
+        },
+    }
+)
+"""Preset to the settings it changes; a configuration file and the command line win over it."""
