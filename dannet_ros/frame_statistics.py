@@ -14,7 +14,7 @@ STAGES: Final = ("age", "wait", "convert", "preprocess", "infer", "postprocess",
 OUTCOMES: Final = ("processed", "replaced", "malformed", "failed", "stale", "unwatched")
 """What became of a received frame: exactly one of these, unless it is still waiting or in work."""
 
-_MIN_INTERVALS: Final = 5
+_MIN_INTERVALS: Final = 8
 _PAUSE_INTERVALS: Final = 30
 
 
@@ -71,7 +71,7 @@ def _percentile(ordered: list[float], percent: int) -> float:
 class FrameGaps:
     """Counts frames that never arrived, by the gaps between the stamps of those that did.
 
-    The usual interval is the median of the last ones. Stamps that stand still or go back (a looping bag) start afresh;
+    The usual interval follows from the last ones. Stamps that stand still or go back (a looping bag) start afresh;
     a gap of more than 30 intervals is a camera that paused.
     """
 
@@ -99,7 +99,9 @@ class FrameGaps:
 
     @property
     def usual_interval_ns(self) -> int | None:
-        """Median interval; None until there are enough of them."""
-        if len(self._intervals_ns) < _MIN_INTERVALS:
+        """Mean of the middle half of the intervals; None until there are enough of them."""
+        count = len(self._intervals_ns)
+        if count < _MIN_INTERVALS:
             return None
-        return sorted(self._intervals_ns)[len(self._intervals_ns) // 2]
+        middle = sorted(self._intervals_ns)[count // 4 : count - count // 4]
+        return sum(middle) // len(middle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -124,6 +125,8 @@ class NodeParameters:
         """Why these values do not go together; None when they do."""
         if not self.model:
             return "parameter model: not set, expected a model file: pass -p model:=/path/to/model.onnx"
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            return f"parameter device: got {self.device!r}, expected auto, cpu, cuda or cuda:N"
         for one, other in (("input_height", "input_width"), ("warm_up_height", "warm_up_width")):
             sides = getattr(self, one), getattr(self, other)
             if any(sides) and min(sides) < 64:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,3 +47,98 @@ def write_tiny_model(path: Path, height: int = 64, width: int = 96, seed: int = 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+class Rig:
+    """The node, a camera and a listener on real DDS, spun by the test."""
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.parameter import Parameter
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+        from dannet_ros.lifecycle_node import NightSegNode
+
+        self.sensor_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = NightSegNode(parameter_overrides=overrides)
+        self.other = rclpy.create_node("camera_and_listener")
+        self.came: dict[str, list[Any]] = defaultdict(list)
+        self._executor = SingleThreadedExecutor()
+        for node in (self.node, self.other):
+            self._executor.add_node(node)
+
+    def listen(self, *outputs: str) -> None:
+        """Subscribe image outputs, and wait until the node knows."""
+        from sensor_msgs.msg import Image
+
+        for name in outputs:
+            self.other.create_subscription(Image, f"night_seg/{name}", self.came[name].append, 10)
+        publishers = self.node._session.publishers if self.node._session else None
+        self.until(lambda: publishers is None or publishers.wanted() >= set(outputs))
+
+    def camera(self, kind: Any, topic: str) -> Any:
+        """A publisher on a camera topic, once the node has discovered it."""
+        publisher = self.other.create_publisher(kind, topic, self.sensor_qos)
+        self.until(lambda: publisher.get_subscription_count() > 0)
+        return publisher
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+        """Spin until the condition holds; fails the test when it does not in time."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"did not happen within {timeout_s} s; counts {self.node.counts}"
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def spin(self, seconds: float) -> None:
+        """Spin for a while, for what must not happen."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def settled(self) -> bool:
+        """True when every received frame has its outcome."""
+        counts = self.node.counts
+        return counts["received"] == sum(count for outcome, count in counts.items() if outcome != "received")
+
+    def close(self) -> None:
+        self.node.stop()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self.other.destroy_node()
+
+
+@pytest.fixture(scope="session")
+def ros() -> Iterator[Any]:
+    rclpy = pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
+    rclpy.init()
+    yield rclpy
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def make_rig(ros: Any, tiny_model: Path) -> Iterator[Callable[..., Rig]]:
+    """Builds a rig on the tiny model; the node is configured and active unless ``start=False``."""
+    rigs = []
+
+    def make(start: bool = True, **parameters: Any) -> Rig:
+        quick = {"model": str(tiny_model), "warm_up_height": 0, "warm_up_width": 0, "threads": 1}
+        rig = Rig(quick | parameters)
+        rigs.append(rig)
+        assert not start or rig.node.autostart(), rig.node.failure
+        return rig
+
+    yield make
+    for rig in rigs:
+        rig.close()
+
+
+@pytest.fixture(scope="session")
+def night() -> np.ndarray:
+    """A dark picture with lamps: 150 x 210 x 3 uint8 RGB."""
+    generator = np.random.default_rng(3)
+    picture = generator.normal(18, 6, (150, 210, 3))
+    for y, x in generator.integers(10, 140, (12, 2)):
+        picture[y - 6 : y + 6, x - 6 : x + 6] += (200, 150, 60)
+    return np.clip(picture, 0, 255).astype(np.uint8)

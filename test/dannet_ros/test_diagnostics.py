@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from dannet_ros.conversions import to_image
+from dannet_ros.diagnostics import Health, findings, values
+from dannet_ros.frame_statistics import OUTCOMES, Spread
+
+pytestmark = pytest.mark.ros
+
+HEALTHY = Health(
+    state="active",
+    failure="",
+    topic="/front/image",
+    publishers=1,
+    incompatible_qos="",
+    received=10,
+    counts=dict.fromkeys(OUTCOMES, 0) | {"processed": 10},
+    in_work=0,
+    silence_s=0.01,
+    lost=0,
+    lost_ago_s=None,
+    busy_s=0.02,
+    spreads={"total": Spread(20.0, 30.0, 40.0)},
+    slow_frame_ms=50.0,
+    last_problem="",
+    model="m.onnx",
+    facts=None,
+)
+
+
+def test_healthy_node_has_no_findings_and_shows_its_figures() -> None:
+    assert findings(HEALTHY, {}) == []
+    assert values(HEALTHY)["total ms p50/p95/p99"] == "20.0 / 30.0 / 40.0"
+    assert values(HEALTHY)["processed"] == "10"
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "text"),
+    [
+        ({"received": 0, "publishers": 0}, DiagnosticStatus.WARN, "on /front/image: the topic has no publisher"),
+        ({"silence_s": 9.0, "publishers": 2}, DiagnosticStatus.WARN, "no image for 9 s on /front/image: 2 publisher"),
+        ({"received": 0, "incompatible_qos": "RELIABILITY"}, DiagnosticStatus.WARN, "incompatible: RELIABILITY"),
+        ({"busy_s": 7.2}, DiagnosticStatus.ERROR, "worker busy for 7 s"),
+        ({"lost": 4, "lost_ago_s": 3.0}, DiagnosticStatus.WARN, "4 frame(s) lost before they arrived"),
+        ({"slow_frame_ms": 25.0}, DiagnosticStatus.WARN, "slow: p95 30 ms"),
+        (
+            {"counts": {"failed": 1}, "last_problem": "no memory"},
+            DiagnosticStatus.ERROR,
+            "1 frame(s) failed: no memory",
+        ),
+        ({"counts": {"malformed": 3}, "last_problem": "step"}, DiagnosticStatus.WARN, "3 malformed frame(s): step"),
+        ({"counts": {"stale": 2}}, DiagnosticStatus.WARN, "max_age_ms"),
+        ({"state": "unconfigured", "failure": "model: not set"}, DiagnosticStatus.ERROR, "model: not set"),
+    ],
+)
+def test_each_trouble_is_named(changes: dict[str, Any], level: bytes, text: str) -> None:
+    found = findings(HEALTHY._replace(**changes), {})
+    assert [finding.level for finding in found] == [level]
+    assert text in found[0].text
+
+
+def test_losses_name_the_profile_and_are_forgotten() -> None:
+    lossy = HEALTHY._replace(lost=4, lost_ago_s=3.0)
+    assert "fastdds.xml" in findings(lossy, {})[0].text
+    assert findings(lossy._replace(lost_ago_s=60.0), {}) == []
+
+
+def test_worst_finding_comes_first_and_old_counts_are_not_repeated() -> None:
+    bad = HEALTHY._replace(counts={"failed": 2, "malformed": 5}, slow_frame_ms=1.0)
+    assert [f.level for f in findings(bad, {})] == [DiagnosticStatus.ERROR] + [DiagnosticStatus.WARN] * 2
+    assert [f.level for f in findings(bad, {"failed": 2, "malformed": 5})] == [DiagnosticStatus.WARN]
+
+
+def test_node_that_is_not_active_reports_nothing_wrong() -> None:
+    assert findings(HEALTHY._replace(state="inactive", received=0, silence_s=60.0), {}) == []
+
+
+def test_report_arrives_while_the_worker_hangs(make_rig: Callable[..., Any], night: np.ndarray) -> None:
+    rig = make_rig(diagnostics_period_s=0.1)
+    reports: list[Any] = []
+    rig.other.create_subscription(DiagnosticArray, "/diagnostics", lambda m: reports.extend(m.status), 10)
+    camera = rig.camera(Image, "image")
+    rig.listen("label")
+    release, worker = threading.Event(), rig.node._session.worker
+    label = worker._label
+    worker._label = lambda segmenter, received: (release.wait(20), label(segmenter, received))
+    camera.publish(to_image(night, "rgb8", Header()))
+    rig.until(lambda: any("worker busy for" in report.message for report in reports))
+    hung = next(report for report in reports if "worker busy for" in report.message)
+    assert hung.level == DiagnosticStatus.ERROR
+    assert hung.name == "/night_seg: night segmentation"
+    release.set()
+    rig.until(lambda: len(rig.came["label"]) == 1)
+    rig.until(lambda: reports[-1].level != DiagnosticStatus.ERROR)
+
+
+def test_failing_backend_is_reported_and_survived(make_rig: Callable[..., Any], night: np.ndarray) -> None:
+    rig = make_rig()
+    camera = rig.camera(Image, "image")
+    rig.listen("label")
+    worker = rig.node._session.worker
+    label, kept = worker._label, []
+
+    def lose_the_session(segmenter: Any, received: Any) -> None:
+        kept.append((segmenter._backend, segmenter._backend._session))
+        segmenter._backend.close()
+        label(segmenter, received)
+
+    worker._label = lose_the_session
+    camera.publish(to_image(night, "rgb8", Header()))
+    rig.until(lambda: rig.node.counts["failed"] == 1)
+    assert "the backend is closed" in findings(rig.node._health(), {})[0].text
+    worker._label = label
+    kept[0][0]._session = kept[0][1]
+    camera.publish(to_image(night, "rgb8", Header()))
+    rig.until(lambda: len(rig.came["label"]) == 1)
+
+
+def test_worker_left_behind_does_not_block_cleanup(make_rig: Callable[..., Any], night: np.ndarray) -> None:
+    rig = make_rig()
+    camera = rig.camera(Image, "image")
+    rig.listen("label")
+    release, worker = threading.Event(), rig.node._session.worker
+    worker._label = lambda *_: release.wait(30)
+    camera.publish(to_image(night, "rgb8", Header()))
+    rig.until(lambda: worker.busy_s > 0)
+    started = time.monotonic()
+    assert rig.node.trigger_deactivate().name == "SUCCESS"
+    assert rig.node.trigger_cleanup().name == "SUCCESS"
+    assert time.monotonic() - started < 10
+    assert rig.node.hung
+    assert rig.node.autostart(), "a new worker takes over"
+    release.set()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from dannet_ros.frame_statistics import OUTCOMES, WINDOW, FrameGaps, FrameStatistics
+
+FRAME_NS = 33_333_333
+
+
+def test_percentiles_of_a_window() -> None:
+    statistics = FrameStatistics()
+    for value in range(100):
+        statistics.add_latencies({"infer": float(value)})
+    assert statistics.spreads() == {"infer": (50.0, 95.0, 99.0)}
+
+
+def test_window_forgets_old_frames() -> None:
+    statistics = FrameStatistics()
+    for value in [1e9] * WINDOW + [2.0] * WINDOW:
+        statistics.add_latencies({"total": value})
+    assert statistics.spreads()["total"].p99 == 2.0
+
+
+def test_counts_outcomes_and_remembers_the_last_reason() -> None:
+    statistics = FrameStatistics()
+    statistics.count("malformed", "step: got 0")
+    statistics.count("processed")
+    assert statistics.counts() == {**dict.fromkeys(OUTCOMES, 0), "malformed": 1, "processed": 1}
+    assert statistics.last_problem == "step: got 0"
+
+
+def gaps_after(stamps_ns: list[int]) -> FrameGaps:
+    gaps = FrameGaps()
+    for stamp in stamps_ns:
+        gaps.add(stamp)
+    return gaps
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 7])
+def test_counts_frames_missing_between_stamps(lost: int) -> None:
+    before = [i * FRAME_NS for i in range(10)]
+    after = [(10 + lost + i) * FRAME_NS for i in range(10)]
+    gaps = gaps_after(before + after)
+    assert gaps.lost == lost
+    assert (gaps.last_lost_at_s is None) == (lost == 0)
+
+
+def test_jitter_is_no_loss() -> None:
+    stamps = [i * FRAME_NS + (-1) ** i * FRAME_NS // 6 for i in range(50)]
+    assert gaps_after(stamps).lost == 0
+
+
+def test_looping_bags_and_long_pauses_are_no_loss() -> None:
+    drive = [i * FRAME_NS for i in range(40)]
+    later = [100 * 10**9 + stamp for stamp in drive]
+    assert gaps_after(drive + drive + later).lost == 0
+
+
+def test_standing_stamps_are_no_loss() -> None:
+    assert gaps_after([0] * 50 + [FRAME_NS] * 50).lost == 0

@@ -1,0 +1,116 @@
+"""The node as a process of its own: exit codes, one-line errors, signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
+
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from dannet_ros.conversions import to_image
+
+pytestmark = pytest.mark.ros
+ROOT = Path(__file__).parents[2]
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "dannet_ros.node", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    out, errors = process.communicate(timeout=30)
+    return process.returncode, [line for line in (out + errors).splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(
+    ("words", "pattern"),
+    [
+        (["-p", "model:=/nowhere/dannet.onnx"], r"\[FATAL\].*: /nowhere/dannet\.onnx: no such model file"),
+        (["-p", f"model:={ROOT}/pyproject.toml"], r"\[FATAL\].*pyproject\.toml: .*\.onnx"),
+        ([], r"\[FATAL\].*: parameter model: not set"),
+        (["-p", "modle:=x.onnx"], r"\[FATAL\].*: parameter modle: unknown: did you mean model\?"),
+        (["-p", "model:=x.onnx", "-p", "overlay_alpha:=7.0"], r"\[FATAL\].*: parameter overlay_alpha: got 7\.0"),
+        (["--params-file", "/nowhere.yaml"], r"night_seg: .*nowhere\.yaml"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_2(words: list[str], pattern: str) -> None:
+    code, lines = finish(start("--ros-args", *words))
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert re.search(pattern, lines[0])
+
+
+def test_arguments_that_are_not_ros_arguments_are_refused() -> None:
+    code, lines = finish(start("model.onnx"))
+    assert code == 2
+    assert lines[-1] == "night_seg: error: unrecognized arguments: model.onnx"
+
+
+def test_help_lists_the_parameters() -> None:
+    code, lines = finish(start("--help"))
+    assert code == 0
+    assert any("min_confidence (0.0)" in line for line in lines)
+
+
+@pytest.fixture
+def running(ros: Any, tiny_model: Path) -> Iterator[subprocess.Popen[str]]:
+    words = ["-p", f"model:={tiny_model}", "-p", "warm_up_height:=0", "-p", "warm_up_width:=0", "-p", "threads:=1"]
+    process = start("--ros-args", *words)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_frames_come_is_a_clean_exit(
+    ros: Any, running: subprocess.Popen[str], night: np.ndarray, number: signal.Signals
+) -> None:
+    node = ros.create_node("process_test_camera")
+    labels: list[Any] = []
+    camera = node.create_publisher(Image, "image", 1)
+    node.create_subscription(Image, "night_seg/label", labels.append, 1)
+    executor = ros.executors.SingleThreadedExecutor()
+    executor.add_node(node)
+    image, deadline = to_image(night, "rgb8", Header(frame_id="camera")), time.monotonic() + 20
+    while len(labels) < 3:
+        assert time.monotonic() < deadline
+        camera.publish(image)
+        executor.spin_once(timeout_sec=0.03)
+    running.send_signal(number)
+    signalled = time.monotonic()
+    while running.poll() is None and time.monotonic() < signalled + 10:
+        camera.publish(image)
+        executor.spin_once(timeout_sec=0.03)
+    executor.shutdown()
+    node.destroy_node()
+    code, lines = finish(running)
+    assert code == 0
+    assert [line for line in lines if "[INFO]" not in line] == []
+
+
+def test_signal_during_start_is_a_clean_exit(running: subprocess.Popen[str]) -> None:
+    time.sleep(1.2)
+    running.send_signal(signal.SIGINT)
+    code, lines = finish(running)
+    assert code in (0, -signal.SIGINT), "before Python has installed anything the signal itself ends the process"
+    assert not any("FATAL" in line for line in lines)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dannet_core import preset
+from dannet_core.errors import SettingsError
+from dannet_ros.parameters import NodeParameters, describe_all, specs, unknown_parameter
+
+PARAMS_FILE = Path(__file__).parents[2] / "config" / "night_seg.param.yaml"
+
+
+def test_params_file_holds_every_parameter_with_its_default() -> None:
+    content = yaml.safe_load(PARAMS_FILE.read_text())
+    assert list(content) == ["/**"]
+    values = content["/**"]["ros__parameters"]
+    assert values == dataclasses.asdict(NodeParameters())
+    assert [type(values[name]) for name in specs()] == [type(spec.default) for spec in specs().values()]
+
+
+def test_every_default_is_accepted_and_described() -> None:
+    for spec in specs().values():
+        assert spec.problem(spec.default) is None
+        assert spec.description
+        assert spec.name in describe_all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threads", -1), ("threads", 1.0), ("threads", True), ("threads", "2"), ("input_depth", 0),
+        ("autostart", 1), ("min_confidence", 1), ("min_confidence", float("nan")), ("overlay_alpha", float("inf")),
+        ("preset", "Paper"), ("image_transport", ""), ("model", None), ("model", ["a.onnx"]),
+    ],
+)  # fmt: skip
+def test_wrong_types_and_ranges_are_named(name: str, value: object) -> None:
+    problem = specs()[name].problem(value)
+    assert problem is not None
+    assert problem.startswith(f"parameter {name}: got {value!r}, expected ")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "hint"),
+    [("modle", "did you mean model?"), ("overlay.alpha", "did you mean overlay_alpha?"), ("zzz", "known are model, ")],
+)
+def test_unknown_parameters_get_a_suggestion(unknown: str, hint: str) -> None:
+    line = unknown_parameter(["use_sim_time", "model", unknown], ["use_sim_time"])
+    assert line is not None
+    assert f"parameter {unknown}: unknown: {hint}" in line
+
+
+def test_known_and_qos_override_parameters_are_not_unknown() -> None:
+    names = [*specs(), "use_sim_time", "qos_overrides./image.subscription.depth"]
+    assert unknown_parameter(names, ["use_sim_time"]) is None
+
+
+def test_settings_follow_the_preset_and_the_changes() -> None:
+    official = NodeParameters(preset="official", min_confidence=0.4).inference_settings()
+    assert official == preset("official", min_confidence=0.4)
+    changed = NodeParameters(preset="official", reweight="none", input_height=128, input_width=256).inference_settings()
+    assert (changed.reweight, changed.input_size) == ("none", (128, 256))
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(SettingsError, match="reweight_std"):
+        NodeParameters(reweight_std=2.0).inference_settings()
