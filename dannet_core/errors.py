@@ -18,6 +18,10 @@ class ImageError(DannetError):
     """Pixels have the wrong shape, type or encoding, or an image file cannot be read."""
 
 
+class DataSetError(DannetError):
+    """A data set's folder, files, pairs or label values are wrong."""
+
+
 class ModelFileError(DannetError):
     """A model file is missing, damaged, hostile, or does not fit the network asked for."""
 

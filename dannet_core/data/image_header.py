@@ -1,0 +1,82 @@
+"""Size and pixel format of a PNG or JPEG from a few bytes, so that thousands of files are checked in a second."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from dannet_core.errors import ImageError
+
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_END: Final = b"IEND\xaeB`\x82"
+_JPEG_START: Final = b"\xff\xd8"
+_JPEG_END: Final = b"\xff\xd9"
+_PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+"""Channels by PNG colour type; a palette (3) counts as the colours it stands for."""
+_JPEG_SIZE_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_TAIL_BYTES: Final = 1024
+"""Some cameras and tools append a little data of their own behind the end of the picture."""
+
+
+class ImageHeader(NamedTuple):
+    """Height and width in pixels, channels (1 = grey, 3 = colour) and bits a channel."""
+
+    height: int
+    width: int
+    channels: int
+    bits: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Read an image's header and check that its end is there, without decoding it.
+
+    Raises:
+        ImageError: the file is missing, is neither PNG nor JPEG, or is cut off.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file, path)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot read: {error.strerror}") from error
+    except (struct.error, KeyError) as error:
+        raise ImageError(f"{path}: damaged image header: copy the file again") from error
+
+
+def _read(file: BinaryIO, path: Path) -> ImageHeader:
+    start = file.read(26)
+    if start.startswith(_PNG_SIGNATURE):
+        header, end = _png_header(start), _PNG_END
+    elif start.startswith(_JPEG_START):
+        header, end = _jpeg_header(file), _JPEG_END
+    else:
+        raise ImageError(f"{path}: not an image: {'empty file' if not start else 'neither PNG nor JPEG'}")
+    file.seek(0, 2)
+    file.seek(max(0, file.tell() - _TAIL_BYTES))
+    if end not in file.read():
+        raise ImageError(f"{path}: cut off before its end: copy the file again")
+    return header
+
+
+def _png_header(start: bytes) -> ImageHeader:
+    width, height, bits, color_type = struct.unpack(">IIBB", start[16:26])
+    return ImageHeader(height, width, _PNG_CHANNELS[color_type], bits)
+
+
+def _jpeg_header(file: BinaryIO) -> ImageHeader:
+    """Walk the segments up to the one that holds the size."""
+    file.seek(2)
+    while True:
+        marker, length = struct.unpack(">xBH", file.read(4))
+        if marker in _JPEG_SIZE_MARKERS:
+            bits, height, width, channels = struct.unpack(">BHHB", file.read(6))
+            return ImageHeader(height, width, channels, bits)
+        file.seek(length - 2, 1)

@@ -1,0 +1,66 @@
+"""The data sets by name. A new one is a file with its `DataSetLayout`, and its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from dannet_core.data.acdc import ACDC_NIGHT
+from dannet_core.data.cityscapes import CITYSCAPES
+from dannet_core.data.dark_zurich import DARK_ZURICH, open_dark_zurich_pairs
+from dannet_core.data.layout import DataSetLayout, open_split
+from dannet_core.data.nighttime_driving import NIGHTTIME_DRIVING
+from dannet_core.data.sample import DataSet, Pair
+from dannet_core.errors import DataSetError
+
+DATA_SETS: Final = MappingProxyType(
+    {
+        CITYSCAPES.name: CITYSCAPES,
+        DARK_ZURICH.name: DARK_ZURICH,
+        NIGHTTIME_DRIVING.name: NIGHTTIME_DRIVING,
+        ACDC_NIGHT.name: ACDC_NIGHT,
+    }
+)
+PAIRS: Final = MappingProxyType[str, Callable[[str | Path, str | Path | None], tuple[Pair, ...]]](
+    {DARK_ZURICH.name: open_dark_zurich_pairs}
+)
+"""Readers of day-night pairs: root folder and optional pair list to pairs."""
+
+
+def open_data_set(
+    name: str, root: str | Path, split: str | None = None, *, need_images: bool = True, encoding: str | None = None
+) -> DataSet:
+    """Open one split of a data set and check its files by their headers, which takes a second for thousands.
+
+    Args:
+        name: one of `DATA_SETS`.
+        root: its folder, see the data set's own module for what lies inside.
+        split: e.g. ``train``; None = the one to evaluate on.
+        need_images: False opens the labels alone.
+        encoding: ``label_ids`` or ``train_ids`` to insist on one kind of label files; None = see `DataSetLayout`.
+
+    Raises:
+        DataSetError: an unknown name or split, or any file missing, unpaired, unreadable or of the wrong size.
+    """
+    layout = _known(name)
+    return open_split(layout, root, split or layout.evaluation_split, need_images, encoding)
+
+
+def open_pairs(name: str, root: str | Path, pair_list: str | Path | None = None) -> tuple[Pair, ...]:
+    """Open a data set's day-night pairs; ``pair_list`` names a CSV of them where it does not lie in the root.
+
+    Raises:
+        DataSetError: an unknown name, a data set without pairs, or any file missing, unreadable or of the wrong size.
+    """
+    _known(name)
+    if name not in PAIRS:
+        raise DataSetError(f"{name}: has no day-night pairs, expected one of {', '.join(PAIRS)}")
+    return PAIRS[name](root, pair_list)
+
+
+def _known(name: str) -> DataSetLayout:
+    if name not in DATA_SETS:
+        raise DataSetError(f"data set: got '{name}', expected one of {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]
