@@ -1,0 +1,158 @@
+"""The static loss on the night target (DANNet, section 3.4, equations 8 and 9).
+
+The day image of a pair is only coarsely aligned with the night image. So a night pixel may be any of the classes that
+its pseudo label has in the 3 x 3 pixels around it, and is held to the likeliest of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dannet_core.classes import IGNORE_ID, STATIC_CLASSES
+from dannet_core.errors import SettingsError
+from dannet_core.losses.inputs import check_label_size, check_option, in_full_precision
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """How a variant reads equations 8 and 9.
+
+    Attributes:
+        neighbourhood: the classes within one pixel count, not only the pixel's own.
+        focal: the factor (1 - P)^gamma is applied.
+        only_static: the likelihoods are normalised over the static classes only and multiplied by the class weights.
+    """
+
+    neighbourhood: bool
+    focal: bool
+    only_static: bool
+
+
+_VARIANTS: Final = {
+    "paper": _Variant(neighbourhood=True, focal=True, only_static=False),
+    "focal": _Variant(neighbourhood=False, focal=True, only_static=False),
+    "cross_entropy": _Variant(neighbourhood=False, focal=False, only_static=False),
+    "official": _Variant(neighbourhood=False, focal=True, only_static=True),
+}
+STATIC_VARIANTS: Final = tuple(_VARIANTS)
+NUM_STATIC: Final = len(STATIC_CLASSES)
+LIKELIHOOD_EPS: Final = 1e-7
+"""The released code keeps weighted likelihoods this far from 0 and 1."""
+
+
+@in_full_precision
+def static_loss(
+    logits: Tensor,
+    pseudo_labels: Tensor,
+    variant: str = "paper",
+    gamma: float = 1.0,
+    class_weights: Tensor | None = None,
+    divisor: Tensor | None = None,
+) -> Tensor:
+    """Focal-style loss of the night prediction against the day's pseudo labels (equations 8 and 9).
+
+    Args:
+        logits: N x K x H x W of the night image, K of at least 11.
+        pseudo_labels: N x H x W integer train ids; ids outside `STATIC_CLASSES` are ignored, also as neighbours.
+        variant: ``paper``: equations 8 and 9. ``focal``: the pixel's own pseudo label only (Table 4, plain focal).
+            ``cross_entropy``: the same without the focal factor (Table 4). ``official``: the released code: the
+            pixel's own label, likelihoods over the 11 static classes only, times the class weights, in 1e-7..1 - 1e-7.
+        gamma: exponent of the focal factor, at least 0; not used by ``cross_entropy``.
+        class_weights: (K,) or (11,), w_k of equation 2; used, and needed, by ``official`` only.
+        divisor: scalar to divide by instead of this batch's own `static_divisor`, e.g. its mean over the processes of
+            a distributed run: then the mean of their losses is the loss of the whole batch.
+
+    Returns:
+        Scalar, the mean over the static pixels; exactly 0, with zero gradients, where there is none.
+
+    Raises:
+        ImageError: pseudo labels and logits differ in size.
+        SettingsError: unknown ``variant``, negative ``gamma``, or ``official`` without class weights.
+    """
+    _check(variant, gamma, class_weights)
+    check_label_size(logits, pseudo_labels)
+    how = _VARIANTS[variant]
+    static = pseudo_labels < NUM_STATIC
+    # Which class is held against a pixel is a choice, not a function to be differentiated: after it, equation 8 is a
+    # cross-entropy, and no one-hot map over the classes has to live until the backward pass.
+    targets = _likeliest_nearby(logits, pseudo_labels) if how.neighbourhood else pseudo_labels.long()
+    targets = torch.where(static, targets, IGNORE_ID)
+    if how.only_static and class_weights is not None:
+        log_p = _weighted_log_likelihood(logits[:, :NUM_STATIC], targets, class_weights)
+    else:
+        log_p = -functional.cross_entropy(logits, targets, ignore_index=IGNORE_ID, reduction="none")
+    pixel_loss = -log_p * _focal_factor(log_p, gamma) if how.focal else -log_p
+    if divisor is None:
+        divisor = static.sum()
+    return torch.where(static, pixel_loss, 0).sum() / torch.where(divisor > 0, divisor, 1)
+
+
+def static_divisor(pseudo_labels: Tensor) -> Tensor:
+    """N of equation 8: the number of pixels whose pseudo label is a static class, a scalar."""
+    return (pseudo_labels < NUM_STATIC).sum()
+
+
+@torch.no_grad()
+def _likeliest_nearby(logits: Tensor, pseudo_labels: Tensor) -> Tensor:
+    """The likeliest class among the static pseudo labels of each 3 x 3 neighbourhood: N x H x W int64 (equation 9).
+
+    Meaningless where the neighbourhood has no static label.
+    """
+    labels = pseudo_labels.int()
+    # One bit a class: the union of the nine label sets is four ORs on a single plane, whatever the number of classes.
+    near = torch.where(labels < NUM_STATIC, 1 << labels.clamp(max=NUM_STATIC), 0)
+    near = functional.pad(near, (1, 1, 1, 1))
+    near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
+    near = near[..., :-2] | near[..., 1:-1] | near[..., 2:]
+    classes = torch.arange(NUM_STATIC, dtype=near.dtype, device=near.device).reshape(1, -1, 1, 1)
+    absent = ((near.unsqueeze(1) >> classes) & 1) == 0
+    return logits[:, :NUM_STATIC].masked_fill(absent, -torch.inf).max(dim=1).indices
+
+
+def _focal_factor(log_p: Tensor, gamma: float) -> Tensor:
+    # expm1 keeps the digits of 1 - p near p = 1; the floor keeps the slope finite there for a gamma below 1.
+    return (-torch.expm1(log_p)).clamp(min=LIKELIHOOD_EPS).pow(gamma)
+
+
+def _weighted_log_likelihood(static_logits: Tensor, targets: Tensor, class_weights: Tensor) -> Tensor:
+    log_p = -functional.cross_entropy(static_logits, targets, ignore_index=IGNORE_ID, reduction="none")
+    weights = class_weights[targets.clamp(max=NUM_STATIC - 1)].to(log_p.dtype)
+    return (weights * log_p.exp()).clamp(LIKELIHOOD_EPS, 1 - LIKELIHOOD_EPS).log()
+
+
+def _check(variant: str, gamma: float, class_weights: Tensor | None) -> None:
+    check_option("variant", variant, STATIC_VARIANTS)
+    if gamma < 0:
+        raise SettingsError(f"gamma: got {gamma}, expected 0 or more (the paper uses 1)")
+    if _VARIANTS[variant].only_static and class_weights is None:
+        raise SettingsError(f"class_weights: got none, expected the re-weighting vector: variant '{variant}' needs it")
+
+
+class StaticLoss(nn.Module):
+    """`static_loss` with its options held.
+
+    Args:
+        variant: ``paper``, ``focal``, ``cross_entropy`` or ``official``.
+        gamma: exponent of the focal factor.
+        class_weights: (K,) or (11,); needed by ``official`` only.
+
+    Raises:
+        SettingsError: as in `static_loss`.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(self, variant: str = "paper", gamma: float = 1.0, class_weights: Tensor | None = None) -> None:
+        super().__init__()
+        _check(variant, gamma, class_weights)
+        self.variant, self.gamma = variant, gamma
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, logits: Tensor, pseudo_labels: Tensor, divisor: Tensor | None = None) -> Tensor:
+        """See `static_loss`."""
+        return static_loss(logits, pseudo_labels, self.variant, self.gamma, self.class_weights, divisor)

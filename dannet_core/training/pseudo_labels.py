@@ -1,0 +1,70 @@
+"""Pseudo labels for the night image, from the day image of its pair (DANNet, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from dannet_core.classes import IGNORE_ID, STATIC_CLASSES
+from dannet_core.losses.inputs import check_option, check_same_shape, in_full_precision
+
+PSEUDO_LABEL_VARIANTS: Final = ("paper", "official")
+CONFIDENT_LOGIT: Final = 0.4
+DAY_SHARE_CONFIDENT: Final = 0.8
+DAY_SHARE: Final = 0.2
+
+
+@torch.no_grad()
+@in_full_precision
+def make_pseudo_labels(
+    day_logits: Tensor,
+    night_logits: Tensor,
+    class_weights: Tensor | None = None,
+    variant: str = "paper",
+    static_classes: Sequence[int] = STATIC_CLASSES,
+) -> Tensor:
+    """F_td: the class of each pixel of a coarsely aligned pair, kept where it is static.
+
+    Args:
+        day_logits: N x K x H x W of the day target images.
+        night_logits: N x K x H x W of the night target images; not looked at by ``paper``.
+        class_weights: (K,), w_k of equation 2, each above 0; None = all ones.
+        variant: ``paper``: argmax over k of w_k P_td^k, P the likelihoods of the day image. ``official``: the released
+            code: in the static classes 0.8 of the day logit and 0.2 of the night logit where the day logit is above
+            0.4, else 0.2 and 0.8; in the others the night logit; times w_k; argmax.
+        static_classes: train ids that are kept.
+
+    Returns:
+        N x H x W uint8 train ids, 255 where the class is not static. No gradient flows through it.
+
+    Raises:
+        ImageError: the two predictions differ in shape.
+        SettingsError: unknown ``variant``.
+    """
+    check_option("variant", variant, PSEUDO_LABEL_VARIANTS)
+    check_same_shape("pseudo labels", day_logits, night_logits)
+    if variant == "official":
+        scores = _mix_day_into_night(day_logits, night_logits)
+        labels = (scores if class_weights is None else scores * _by_channel(class_weights)).argmax(dim=1)
+    else:
+        # The same argmax as that of w_k times the softmax, without computing the softmax.
+        scores = day_logits if class_weights is None else day_logits + _by_channel(class_weights).log()
+        labels = scores.argmax(dim=1)
+    # A bit a class instead of a table of classes, which would have to be copied to the device in every step.
+    static_bits = sum(1 << train_id for train_id in set(static_classes))
+    is_static = torch.bitwise_right_shift(static_bits, labels) & 1 == 1
+    return torch.where(is_static, labels, IGNORE_ID).to(torch.uint8)
+
+
+def _mix_day_into_night(day_logits: Tensor, night_logits: Tensor) -> Tensor:
+    count = len(STATIC_CLASSES)
+    day, night = day_logits[:, :count], night_logits[:, :count]
+    day_share = torch.where(day > CONFIDENT_LOGIT, DAY_SHARE_CONFIDENT, DAY_SHARE)
+    return torch.cat([day_share * day + (1 - day_share) * night, night_logits[:, count:]], dim=1)
+
+
+def _by_channel(class_weights: Tensor) -> Tensor:
+    return class_weights.reshape(1, -1, 1, 1)
