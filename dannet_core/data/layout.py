@@ -80,7 +80,7 @@ def checked_root(root: str | Path, inside: str) -> Path:
     if not folder.is_dir():
         raise DataSetError(f"{root}: no such folder")
     if not (folder / inside).is_dir():
-        nearby = [folder.resolve().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
+        nearby = [*sorted(path for path in folder.iterdir() if path.is_dir()), folder.resolve().parent]
         better = next((f": did you mean {path}?" for path in nearby if (path / inside).is_dir()), "")
         raise DataSetError(f"{root}: got a folder without '{inside}', expected it inside{better}")
     return folder

@@ -2,8 +2,8 @@
 
 ``leftImg8bit/test/night/*_leftImg8bit.png`` and, in ``gtCoarse_daytime_trainvaltest/test/night/``,
 ``*_gtCoarse_label{TrainIds,Ids}.png``. Train ids 9 (terrain) and 17 (motorcycle) do not occur in the labels.
-The train-id files are the ones published figures rest on. Copies corrected later may differ between the two kinds: there
-the label-id files are the corrected ones, opened with ``encoding="label_ids"``.
+Published figures rest on the train-id files. In the copy with later corrections the two kinds differ in 15 pictures:
+there the label-id files are the corrected ones, opened with ``encoding="label_ids"``.
 """
 
 from __future__ import annotations

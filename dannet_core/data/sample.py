@@ -24,6 +24,7 @@ TRAIN_IDS: Final = "train_ids"
 ENCODINGS: Final = (LABEL_IDS, TRAIN_IDS)
 _LAST_ID: Final = {LABEL_IDS: max(LABEL_ID_TO_TRAIN_ID), TRAIN_IDS: NUM_CLASSES - 1}
 """Largest id of each encoding; 255 is allowed in both."""
+_LABEL_ID_LUT: Final = train_ids_from_label_ids(np.arange(256, dtype=np.uint8))
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def read_labels(path: Path, encoding: str) -> Labels:
         )
     ids = np.asarray(raw, dtype=np.uint8)
     _check_ids(ids, encoding, path)
-    return train_ids_from_label_ids(ids) if encoding == LABEL_IDS else ids
+    return np.asarray(cv2.LUT(ids, _LABEL_ID_LUT), dtype=np.uint8) if encoding == LABEL_IDS else ids
 
 
 def _check_ids(ids: npt.NDArray[np.uint8], encoding: str, path: Path) -> None:
