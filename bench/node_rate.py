@@ -292,6 +292,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.system() + " " + platform.release(),
         "load_average_at_start": round(os.getloadavg()[0], 2),
+        "nice": os.nice(0),
         "commit": commit.stdout.strip(),
     }
 

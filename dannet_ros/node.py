@@ -28,10 +28,12 @@ def main(argv: list[str] | None = None) -> int:
         0 after a clean stop, 2 when the arguments are wrong or autostart failed.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    stop = threading.Event()
     try:
-        rclpy = require("rclpy", "run the node", _INSTALL_ROS)
-        _refuse_other_arguments(arguments)
-        return _run(rclpy, arguments)
+        with _stop_on_signals(stop):
+            rclpy = require("rclpy", "run the node", _INSTALL_ROS)
+            _refuse_other_arguments(arguments)
+            return _run(rclpy, arguments, stop)
     except DannetError as error:
         print(f"night_seg: {error}", file=sys.stderr)
         return EXIT_FAILURE
@@ -53,18 +55,16 @@ def _refuse_other_arguments(arguments: list[str]) -> None:
     parser.parse_args(others)
 
 
-def _run(rclpy: Any, arguments: list[str]) -> int:
+def _run(rclpy: Any, arguments: list[str], stop: threading.Event) -> int:
     from rclpy.signals import SignalHandlerOptions
 
-    stop = threading.Event()
-    with _stop_on_signals(stop):
-        with _one_line_errors():
-            # rclpy's own handlers pull the context from under a publishing worker: stop in order instead.
-            rclpy.init(args=["night_seg", *arguments], signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            return _serve(rclpy, stop)
-        finally:
-            rclpy.try_shutdown()
+    with _one_line_errors():
+        # rclpy's own handlers pull the context from under a publishing worker: stop in order instead.
+        rclpy.init(args=["night_seg", *arguments], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        return _serve(rclpy, stop)
+    finally:
+        rclpy.try_shutdown()
 
 
 def _serve(rclpy: Any, stop: threading.Event) -> int:
