@@ -1,0 +1,234 @@
+"""One iteration of the paper: day target, night target, source, then the discriminators (DANNet, section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from dannet_core.losses.adversarial import adversarial_loss, discriminator_loss
+from dannet_core.losses.light import light_loss, mean_intensity
+from dannet_core.losses.segmentation import segmentation_divisor, segmentation_loss
+from dannet_core.losses.static import static_divisor, static_loss
+from dannet_core.networks import DANNet
+from dannet_core.networks.dannet import upsample
+from dannet_core.networks.discriminator import Discriminator
+from dannet_core.training.config import LossConfig
+from dannet_core.training.distributed import Processes
+from dannet_core.training.precision import Precision
+from dannet_core.training.pseudo_labels import make_pseudo_labels
+from dannet_core.training.step_inputs import StepInputs
+
+
+class GeneratorForward(nn.Module):
+    """The generator as training runs it: logits upsampled to the size the losses are computed at.
+
+    Args:
+        net: whose weights it uses.
+    """
+
+    def __init__(self, net: DANNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Relit images, logits N x K x ``size``, and the auxiliary head's logits or None."""
+        relit, stride_logits, stride_aux = self.net.at_stride(images)
+        return relit, upsample(stride_logits, size), None if stride_aux is None else upsample(stride_aux, size)
+
+
+@dataclass
+class Networks:
+    """What is trained.
+
+    Attributes:
+        net: G, the generator.
+        forward: G as training runs it, compiled or not.
+        day: Dd, tells source from day target predictions.
+        night: Dn, tells source from night target predictions.
+    """
+
+    net: DANNet
+    forward: nn.Module
+    day: Discriminator
+    night: Discriminator
+
+
+@dataclass
+class StepResult:
+    """What a step leaves behind for logs and pictures; detached, on the device.
+
+    Attributes:
+        losses: scalars by name, unweighted.
+        pictures: ``source``, ``day``, ``night``: image and relit image; of the last part.
+        labels: ``pseudo``, ``night``, ``source``: N x h x w train ids; of the last part.
+    """
+
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    pictures: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    labels: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Part:
+    """One part of a batch on its way through a step; without gradient accumulation the whole batch.
+
+    Attributes:
+        inputs: its crops.
+        result: gets its losses.
+        share: of the step's gradients and losses that it contributes, 1 / number of parts.
+    """
+
+    inputs: StepInputs
+    result: StepResult
+    share: float
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Add this part's share of a loss to the step's."""
+        losses = self.result.losses
+        losses[name] = losses.get(name, value.new_zeros(())) + value.detach() * self.share
+
+
+class DomainStep:
+    """Computes all losses of a step and their gradients; the optimisers are the caller's.
+
+    Args:
+        networks: in training mode.
+        config: weights and variants of the losses.
+        class_weights: (K,) w_k of equation 2, on the device.
+        precision: of the networks.
+        processes: over which batch-wide means are taken.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        config: LossConfig,
+        class_weights: Tensor,
+        precision: Precision,
+        processes: Processes,
+    ) -> None:
+        self._networks = networks
+        self._config = config
+        self._weights = class_weights
+        self._precision = precision
+        self._processes = processes
+        self._official = config.variant == "official"
+
+    def adapt(self, part: Part) -> None:
+        """The paper's iteration; gradients are added to those that are there.
+
+        Running batch-norm statistics see the domains in this order, so the three passes stay apart.
+        """
+        with _frozen(self._networks.day, self._networks.night):
+            intensity = self._night_intensity(part)
+            day = self._day_target(part, intensity) if self._config.day_domain else None
+            night = self._night_target(part, intensity, day)
+            source = self._source(part, intensity)
+        if day is not None:
+            self._discriminator(part, "day", source, day)
+        self._discriminator(part, "night", source, night)
+
+    def pretrain(self, part: Part) -> None:
+        """The source-only iteration: the segmentation loss alone."""
+        self._source(part, None)
+
+    def _night_intensity(self, part: Part) -> Tensor:
+        return self._processes.mean(mean_intensity(part.inputs.target_images("night")))
+
+    def _day_target(self, part: Part, intensity: Tensor) -> Tensor:
+        loss, logits = self._target(part, "day", intensity)
+        self._backward(part, loss)
+        return logits.detach()
+
+    def _night_target(self, part: Part, intensity: Tensor, day: Tensor | None) -> Tensor:
+        loss, logits = self._target(part, "night", intensity)
+        if day is not None and self._config.static > 0:
+            loss = loss + self._config.static * self._static(part, day, logits)
+        self._backward(part, loss)
+        part.result.labels["night"] = logits.detach().argmax(dim=1)
+        return logits.detach()
+
+    def _target(self, part: Part, domain: str, intensity: Tensor) -> tuple[Tensor, Tensor]:
+        """What both target domains pay, the adversarial and the light loss; and the logits."""
+        images = part.inputs.target_images(domain)
+        discriminator = self._networks.day if domain == "day" else self._networks.night
+        with self._precision.autocast():
+            relit, logits, _ = self._networks.forward(images, part.inputs.target_size)
+            scores = discriminator(_likelihoods(logits))
+        adversarial = adversarial_loss(scores)
+        part.add(f"adversarial_{domain}", adversarial)
+        light = self._light(part, domain, images, relit, intensity)
+        return self._config.adversarial * adversarial + self._config.light * light, logits
+
+    def _source(self, part: Part, intensity: Tensor | None) -> Tensor:
+        images, labels = part.inputs.source, part.inputs.labels
+        with self._precision.autocast():
+            relit, logits, aux = self._networks.forward(images, (labels.shape[-2], labels.shape[-1]))
+        segmentation = self._segmentation(logits, labels)
+        part.add("segmentation", segmentation)
+        loss = self._config.segmentation * segmentation
+        if aux is not None and self._config.auxiliary > 0:
+            auxiliary = self._segmentation(aux, labels)
+            part.add("auxiliary", auxiliary)
+            loss = loss + self._config.auxiliary * auxiliary
+        if intensity is not None:
+            loss = loss + self._config.light_source * self._light(part, "source", images, relit, intensity)
+        self._backward(part, loss)
+        part.result.labels["source"] = logits.detach().argmax(dim=1)
+        detached: Tensor = logits.detach()
+        return detached
+
+    def _discriminator(self, part: Part, domain: str, source: Tensor, target: Tensor) -> None:
+        network = self._networks.day if domain == "day" else self._networks.night
+        with self._precision.autocast():
+            on_source, on_target = network(_likelihoods(source)), network(_likelihoods(target))
+        loss = discriminator_loss(on_source, on_target)
+        part.add(f"discriminator_{domain}", loss)
+        self._backward(part, loss)
+
+    def _light(self, part: Part, domain: str, images: Tensor, relit: Tensor, intensity: Tensor) -> Tensor:
+        part.result.pictures[domain] = (images, relit.detach())
+        if relit is images:  # an ablation without a relighting network: nothing to hold to anything
+            return images.new_zeros(())
+        kinds = ("released", "released") if self._official else ("mean", "l1")
+        terms = light_loss(images, relit, intensity, *kinds)
+        part.add(f"light_{domain}", terms.total)
+        return terms.total
+
+    def _static(self, part: Part, day: Tensor, night: Tensor) -> Tensor:
+        variant = "official" if self._official else "paper"
+        weights = self._weights if self._config.reweight_pseudo_labels else None
+        pseudo_labels = make_pseudo_labels(day, night.detach(), weights, variant)
+        part.result.labels["pseudo"] = pseudo_labels
+        form = variant if self._config.static_form == "neighbourhood" else self._config.static_form
+        divisor = self._processes.mean(static_divisor(pseudo_labels).float())
+        loss = static_loss(night, pseudo_labels, form, self._config.gamma, self._weights, divisor)
+        part.add("static", loss)
+        return loss
+
+    def _segmentation(self, logits: Tensor, labels: Tensor) -> Tensor:
+        divisor = segmentation_divisor(labels, logits.shape[1], self._weights)
+        return segmentation_loss(logits, labels, self._weights, divisor=self._processes.mean(divisor.float()))
+
+    def _backward(self, part: Part, loss: Tensor) -> None:
+        if loss.requires_grad:
+            self._precision.scale(loss * part.share).backward()  # type: ignore[no-untyped-call]  # torch's own
+
+
+def _likelihoods(logits: Tensor) -> Tensor:
+    return logits.float().softmax(dim=1)
+
+
+@contextmanager
+def _frozen(*modules: nn.Module) -> Iterator[None]:
+    """Gradients flow through the modules but not into their weights."""
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.requires_grad_(True)
