@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dannet_core.errors import ModelFileError, SettingsError, require
+from dannet_core.atomic_files import write_whole
+from dannet_core.errors import ModelFileError, OutputError, SettingsError, require
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet
 from dannet_core.pixels import MAX_SIDE, MIN_SIDE
@@ -100,7 +100,8 @@ def export_onnx(
 
     Raises:
         SettingsError: an argument is out of its range, or a weight is too large for fp16.
-        ModelFileError: the file cannot be written.
+        ModelFileError: ``path`` has another suffix.
+        OutputError: the folder is missing or cannot be written to.
         MissingPackageError: onnx or onnxscript is not installed.
     """
     target = Path(path)
@@ -113,7 +114,7 @@ def export_onnx(
     described = metadata.replace(input_size=(int(input_size[0]), int(input_size[1])), precision=precision)
     onnx.helper.set_model_props(model, described.to_strings())
     onnx.checker.check_model(model, full_check=True)
-    return _write(model.SerializeToString(), target)
+    return write_whole(target, model.SerializeToString())
 
 
 def prepare(net: DANNet, precision: str) -> DANNet:
@@ -188,18 +189,5 @@ def _check_arguments(input_size: tuple[int, int], path: Path, precision: str, op
         raise SettingsError(f"opset: got {opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
     if path.suffix != ".onnx":
         raise ModelFileError(f"{path}: got suffix '{path.suffix}', expected '.onnx'")
-
-
-def _write(data: bytes, target: Path) -> Path:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise ModelFileError(f"{target}: cannot write: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: no such folder: make it first")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from dannet_core.classes import NUM_CLASSES
 from dannet_core.errors import SettingsError
@@ -73,6 +77,27 @@ def build_discriminator(num_classes: int = NUM_CLASSES) -> Discriminator:
     """
     _check(2 <= num_classes <= 255, "num_classes", num_classes, "2 to 255")
     return Discriminator(num_classes)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Networks built inside have shapes and no memory: to compare a file with, or to load one into by assignment."""
+    with torch.device("meta"), _DrawNothing():
+        yield
+
+
+class _DrawNothing(TorchFunctionMode):
+    """Skips random initialisation, which on the meta device does nothing but import seconds' worth of torch."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _DRAWING:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+_DRAWING: Final = (torch.Tensor.uniform_, torch.Tensor.normal_)
 
 
 def _segmentation(arch: str, backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from torch import Tensor
 from dannet_core.classes import NUM_CLASSES
 from dannet_core.errors import ModelFileError, SettingsError
 from dannet_core.metadata import ModelMetadata
-from dannet_core.networks.build import build_dannet, build_discriminator
+from dannet_core.networks.build import build_dannet, build_discriminator, shapes_only
 from dannet_core.networks.dannet import DANNet
 from dannet_core.networks.discriminator import Discriminator
 from dannet_core.networks.weights import check_state, one_line
@@ -120,7 +121,7 @@ def import_official(
     if arch not in {"pspnet", "deeplabv2", "refinenet"}:
         raise SettingsError(f"arch: got '{arch}', expected pspnet, deeplabv2 or refinenet: no other was released")
     branches = OFFICIAL_ASPP_BRANCHES if arch == "deeplabv2" else 0
-    with torch.device("meta"):
+    with shapes_only():
         net = build_dannet(arch, backbone="resnet101", aspp_branches=branches)
     _load(net.segmentation, arch, segmentation_path)
     _load(net.relighting, "relighting", relighting_path)
@@ -136,7 +137,7 @@ def import_official(
 
 
 def _discriminator(path: str | Path) -> Discriminator:
-    with torch.device("meta"):
+    with shapes_only():
         discriminator = build_discriminator(NUM_CLASSES)
     _load(discriminator, "discriminator", path)
     return discriminator
@@ -146,7 +147,9 @@ def _load(module: torch.nn.Module, network: str, path: str | Path) -> None:
     released = _read_state(path)
     own = module.state_dict()
     check_state(released, {released_key(network, key): tensor for key, tensor in own.items()}, path)
-    module.load_state_dict({key: released[released_key(network, key)] for key in own}, strict=True, assign=True)
+    # Copies, because two entries of a checkpoint may share memory, which training would turn into tied weights.
+    renamed = {key: released[released_key(network, key)].clone(memory_format=torch.contiguous_format) for key in own}
+    module.load_state_dict(renamed, strict=True, assign=True)
 
 
 def _read_state(path: str | Path) -> dict[str, Tensor]:
@@ -154,7 +157,9 @@ def _read_state(path: str | Path) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise ModelFileError(f"{path}: no such checkpoint file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelFileError(
             f"{path}: not a readable checkpoint of plain tensors ({one_line(error)}): it is damaged, truncated, or "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dannet_core.errors import ModelFileError, SettingsError
+from dannet_core.atomic_files import whole_file
+from dannet_core.errors import ModelFileError, OutputError, SettingsError
 from dannet_core.metadata import ModelMetadata
-from dannet_core.networks.build import build_dannet, build_discriminator
+from dannet_core.networks.build import build_dannet, build_discriminator, shapes_only
 from dannet_core.networks.dannet import DANNet
 from dannet_core.networks.deeplabv2 import DeepLabV2
 from dannet_core.networks.discriminator import Discriminator
@@ -38,8 +38,8 @@ def save_weights(net: DANNet, path: str | Path, metadata: ModelMetadata) -> Path
         The path written.
 
     Raises:
-        ModelFileError: the metadata describes another network, a weight is NaN or infinite, or the file cannot be
-            written.
+        ModelFileError: the metadata describes another network, a weight is NaN or infinite, or the suffix is another.
+        OutputError: the file cannot be written.
     """
     branches = net.segmentation.aspp_branches if isinstance(net.segmentation, DeepLabV2) else 0
     if branches != metadata.aspp_branches:
@@ -102,7 +102,7 @@ def save_discriminator(discriminator: Discriminator, path: str | Path) -> Path:
     """Write a discriminator, in the same way as `save_weights` writes a network.
 
     Raises:
-        ModelFileError: a weight is NaN or infinite, or the file cannot be written.
+        ModelFileError, OutputError: as in `save_weights`.
     """
     state = discriminator.state_dict()
     check_state(state, state, path)
@@ -120,7 +120,7 @@ def load_discriminator(path: str | Path) -> Discriminator:
     if not text.isdigit():
         raise ModelFileError(f"{path}: not a discriminator of DANNet: no '{DISCRIMINATOR_KEY}' in its header")
     try:
-        with torch.device("meta"):
+        with shapes_only():
             discriminator = build_discriminator(int(text))
     except SettingsError as error:
         raise ModelFileError(f"{path}: {error}") from error
@@ -163,7 +163,7 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
 def _skeleton(metadata: ModelMetadata, path: str | Path) -> DANNet:
     """The network a record describes, on the meta device: shapes without memory, so that a hostile record is cheap."""
     try:
-        with torch.device("meta"):
+        with shapes_only():
             return build_dannet(
                 metadata.arch,
                 backbone=metadata.backbone,
@@ -197,16 +197,11 @@ def _read(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _write(state: Mapping[str, Tensor], path: Path, header: dict[str, str]) -> Path:
     if path.suffix != SUFFIX:
         raise ModelFileError(f"{path}: got suffix '{path.suffix}', expected '{SUFFIX}'")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, partial, header)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path}: cannot write: {one_line(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        try:
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, partial, header)
+        except SafetensorError as error:
+            raise OutputError(f"{path}: cannot write: {one_line(error)}") from error
     return path
 
 

@@ -1,0 +1,51 @@
+"""Networks and frames for the export tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dannet_core.metadata import ModelMetadata
+from dannet_core.networks import DANNet, build_dannet
+
+SIZE = (100, 132)
+"""Gives PSPNet 13 x 17 features, which none of its pools divides."""
+
+
+@pytest.fixture(scope="session")
+def frames() -> list[np.ndarray]:
+    return [np.random.default_rng(seed).standard_normal((1, 3, *SIZE)).astype(np.float32) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="session")
+def make_net(frames):
+    """Builds a seeded network whose batch norms have seen the frames, so that its logits have a real spread."""
+
+    def make(metadata: ModelMetadata) -> DANNet:
+        torch.manual_seed(12)
+        net = build_dannet(
+            metadata.arch,
+            backbone=metadata.backbone,
+            relighting_width=metadata.relighting_width,
+            aspp_branches=metadata.aspp_branches,
+        )
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        with torch.no_grad():
+            for _ in range(2):
+                net(torch.cat([torch.from_numpy(frame) for frame in frames]))
+        return net.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def light_metadata() -> ModelMetadata:
+    return ModelMetadata("lraspp", "mobilenet_v3_large", 16, source="random")
+
+
+@pytest.fixture(scope="session")
+def light_net(make_net, light_metadata) -> DANNet:
+    return make_net(light_metadata)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dannet_core.deploy.onnx_export import export_onnx
+from dannet_core.deploy.parity import ParityReport, check_parity, require_parity
+from dannet_core.errors import DannetError, ModelFileError, SettingsError
+from dannet_core.metadata import ModelMetadata
+
+
+def test_a_graph_of_other_weights_is_found_out(make_net, frames, tmp_path):
+    metadata = ModelMetadata("deeplabv2", "resnet18", 0, aspp_branches=2)
+    net = make_net(metadata)
+    path = export_onnx(net, metadata, frames[0].shape[-2:], tmp_path / "net.onnx")
+    with torch.no_grad():
+        net.segmentation.classifier.branches[0].bias[3] += 5.0
+    report = check_parity(net, path, frames)
+    assert report.max_abs == pytest.approx(5.0, abs=1e-3)
+    assert report.label_agreement < 0.9
+    assert report.relit_max_abs == 0.0
+    with pytest.raises(DannetError, match=r"with PyTorch, expected at least 99\.99% in fp32"):
+        require_parity(report)
+
+
+@pytest.mark.parametrize(
+    ("precision", "agreement", "accepted"),
+    [("fp32", 0.9999, True), ("fp32", 0.9998, False), ("fp16", 0.995, True), ("fp16", float("nan"), False)],
+)
+def test_the_tolerance_follows_the_precision(precision, agreement, accepted):
+    report = ParityReport(0.1, 0.01, agreement, 0.0, precision)
+    if accepted:
+        require_parity(report)
+    else:
+        with pytest.raises(DannetError, match="do not deploy this file"):
+            require_parity(report)
+
+
+def test_frames_and_eval_mode_are_needed(light_net, frames, tmp_path):
+    with pytest.raises(SettingsError, match="got 0 frames"):
+        check_parity(light_net, tmp_path / "net.onnx", [])
+    with pytest.raises(ModelFileError, match=r"net\.onnx: not a usable ONNX file"):
+        check_parity(light_net, tmp_path / "net.onnx", frames)
