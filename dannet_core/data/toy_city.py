@@ -73,7 +73,7 @@ def write_drive(
         _empty_folder(out / name)
     world = World(seed)
     pixels = np.zeros(len(CLASS_NAMES), dtype=np.int64)
-    for index in tqdm(range(count), desc="toy city", unit="frame", leave=False):
+    for index in tqdm(range(count), desc="toy city", unit="frame", leave=False, disable=None):
         rng = np.random.default_rng([seed, 101, index])
         rgb, labels = render(world, world.pose_at(index / fps), size, night, rng)
         write_png(out / "frames" / f"{index:06d}.png", rgb)
@@ -149,14 +149,16 @@ def write_data_set(out: Path, seed: int, size: tuple[int, int], counts: DataSetC
         if not 0 <= count <= MAX_FRAMES:
             raise SettingsError(f"{name}: got {count}, expected 0 to {MAX_FRAMES}")
     shots = _Shots(Path(out), seed, size)
-    for index in tqdm(range(counts.train), desc="source train", unit="picture", leave=False):
+    for index in tqdm(range(counts.train), desc="source train", unit="picture", leave=False, disable=None):
         shots.source("train", index)
-    for index in tqdm(range(counts.val), desc="source val", unit="picture", leave=False):
+    for index in tqdm(range(counts.val), desc="source val", unit="picture", leave=False, disable=None):
         shots.source("val", index)
-    lines = [shots.pair(index) for index in tqdm(range(counts.pairs), desc="pairs", unit="pair", leave=False)]
+    lines = [
+        shots.pair(index) for index in tqdm(range(counts.pairs), desc="pairs", unit="pair", leave=False, disable=None)
+    ]
     if lines:
         shots.write_list(lines)
-    for index in tqdm(range(counts.night_val), desc="night val", unit="picture", leave=False):
+    for index in tqdm(range(counts.night_val), desc="night val", unit="picture", leave=False, disable=None):
         shots.night_val(index)
     return {
         folder: sum(1 for f in (Path(out) / folder).rglob("*") if f.is_file())

@@ -43,7 +43,7 @@ def run(settings: Settings) -> int:
     start_ns = round(settings.start * 1000) * 1_000_000
     with new_bag(settings.out, topics, encoding, overwrite=settings.overwrite) as bag:
         for index, frame in enumerate(
-            tqdm(frames, total=len(frames) or None, desc="make_bag", unit="frame", leave=False)
+            tqdm(frames, total=len(frames) or None, desc="make_bag", unit="frame", leave=False, disable=None)
         ):
             bag.add(frame.rgb, frame.labels, start_ns + round(index * 1e9 / settings.fps))
     size_mb = sum(f.stat().st_size for f in settings.out.iterdir()) / 1e6
