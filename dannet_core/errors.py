@@ -26,6 +26,10 @@ class ModelFileError(DannetError):
     """A model file is missing, damaged, hostile, or does not fit the network asked for."""
 
 
+class TrainingError(DannetError):
+    """Training cannot go on, e.g. because a loss is not finite."""
+
+
 class OutputError(DannetError):
     """A file or folder cannot be written."""
 

@@ -12,12 +12,16 @@ from dannet_core.errors import DannetError
 from dannet_core.settings import parse
 
 VERBS: Final = {
+    "pretrain": "the source-only segmentation network on labelled day images",
+    "train": "DANNet's adaptation to the night",
+    "evaluate": "mIoU and the per-class table on labelled data sets; JSON, Markdown, figures",
     "predict": "images, a folder or a video to labels, colours, overlay",
     "import_weights": "the released DANNet checkpoints to .safetensors",
     "export": ".safetensors to .onnx, checked against PyTorch",
     "toy_city": "write a miniature night drive with labels",
 }
-"""Each verb is a module here with `DESCRIPTION`, a `Settings` dataclass and `run(settings) -> exit code`."""
+"""Each verb is a module here with `DESCRIPTION`, a `Settings` dataclass, `run(settings) -> exit code`, and `Presets`
+where its settings have some."""
 
 EXIT_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -50,7 +54,8 @@ def run_verb(verb: str, argv: Sequence[str]) -> int:
         return EXIT_ERROR
     try:
         module = importlib.import_module(f"dannet_core.cli.{verb}")
-        settings = parse(module.Settings, argv, f"dannet {verb}", module.DESCRIPTION)
+        presets = getattr(module, "Presets", None)
+        settings = parse(module.Settings, argv, f"dannet {verb}", module.DESCRIPTION, presets)
         code: int = module.run(settings)
     except DannetError as error:
         print(f"dannet {verb}: {error}", file=sys.stderr)

@@ -45,10 +45,14 @@ class DeepLabV2(nn.Module):
         depth: 18, 50 or 101.
         num_classes: K.
         aspp_branches: 4 (paper) or 2 (released weights), see `AtrousPyramid`.
+
+    Attributes:
+        run_auxiliary: compute the auxiliary logits while training; False where no loss looks at them.
     """
 
     def __init__(self, depth: int, num_classes: int, aspp_branches: int) -> None:
         super().__init__()
+        self.run_auxiliary = True
         self.backbone = ResNet(depth, stride_in_first=True, dilations=(2, 4), ceil_pool=True, frozen_affine=True)
         self.aspp_branches = aspp_branches
         *_, middle, features = self.backbone.stage_channels
@@ -58,5 +62,5 @@ class DeepLabV2(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """N x 3 x H x W to logits N x K x ~H/8 x ~W/8, and the auxiliary ones of the same shape while training."""
         *_, stage3, stage4 = self.backbone(x)
-        aux = self.auxiliary(stage3) if self.training else None
+        aux = self.auxiliary(stage3) if self.training and self.run_auxiliary else None
         return self.classifier(stage4), aux

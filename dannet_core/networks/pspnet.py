@@ -47,10 +47,14 @@ class PSPNet(nn.Module):
     Args:
         depth: 18, 50 or 101.
         num_classes: K.
+
+    Attributes:
+        run_auxiliary: compute the auxiliary logits while training; False where no loss looks at them.
     """
 
     def __init__(self, depth: int, num_classes: int) -> None:
         super().__init__()
+        self.run_auxiliary = True
         self.backbone = ResNet(depth, deep_stem=True, dilations=(2, 4), ceil_pool=True)
         *_, middle, features = self.backbone.stage_channels
         channels = features // 4
@@ -66,5 +70,5 @@ class PSPNet(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """N x 3 x H x W to logits N x K x ~H/8 x ~W/8, and the auxiliary ones of the same shape while training."""
         *_, stage3, stage4 = self.backbone(x)
-        aux = self.auxiliary(stage3) if self.training else None
+        aux = self.auxiliary(stage3) if self.training and self.run_auxiliary else None
         return self.classifier(self.pyramid(stage4)), aux

@@ -39,7 +39,7 @@ def open_backend(path: str | Path, backend: str = "auto", device: str = "auto", 
     if name == "pytorch":
         from dannet_core.inference.backends.pytorch import PyTorchBackend
 
-        return PyTorchBackend(file, device, threads)
+        return PyTorchBackend.open(file, device, threads)
     if name == "onnxruntime":
         from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
 

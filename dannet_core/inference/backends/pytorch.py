@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from dannet_core.errors import BackendError, require
 from dannet_core.inference.backends.backend import StrideOutput
+from dannet_core.metadata import ModelMetadata
 
 
 class PyTorchBackend:
@@ -18,8 +19,22 @@ class PyTorchBackend:
     name = "pytorch"
     fixed_input_size: tuple[int, int] | None = None
 
-    def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
-        """Open a model.
+    def __init__(self, net: Any, metadata: ModelMetadata, device: str = "cpu") -> None:
+        """Run a network that is there already, e.g. one in training: it is put into eval mode.
+
+        Args:
+            net: a `dannet_core.networks.DANNet` on ``device``.
+            metadata: describes it.
+            device: where it is.
+        """
+        self._torch: Any = require("torch", "run networks", "pip install 'dannet_ros[train]'")
+        self._net: Any = net.eval()
+        self.metadata = metadata
+        self.device = device
+
+    @classmethod
+    def open(cls, path: Path, device: str = "auto", threads: int = 0) -> PyTorchBackend:
+        """Open a model file.
 
         Args:
             path: the `.safetensors` file.
@@ -31,14 +46,13 @@ class PyTorchBackend:
             BackendError: the device does not exist.
             ModelFileError: the file is damaged or is not a DANNet model.
         """
-        self._torch: Any = require("torch", "run .safetensors models", "pip install 'dannet_ros[train]'")
+        torch = require("torch", "run .safetensors models", "pip install 'dannet_ros[train]'")
         from dannet_core.networks.weights import load_metadata, load_weights
 
-        self.device = self._choose_device(device)
+        chosen = _choose_device(torch, device)
         if threads > 0:
-            self._torch.set_num_threads(threads)
-        self.metadata = load_metadata(path)
-        self._net: Any = load_weights(path).eval().to(self.device)
+            torch.set_num_threads(threads)
+        return cls(load_weights(path).to(chosen), load_metadata(path), chosen)
 
     def infer(self, image: npt.NDArray[np.float32], with_relit: bool) -> StrideOutput:
         """See `Backend.infer`."""
@@ -59,12 +73,13 @@ class PyTorchBackend:
         if self.device.startswith("cuda"):
             self._torch.cuda.empty_cache()
 
-    def _choose_device(self, device: str) -> str:
-        if device == "auto":
-            return "cuda" if self._torch.cuda.is_available() else "cpu"
-        try:
-            self._torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise BackendError(f"device: got '{device}', which torch cannot use ({reason}): try 'cpu'") from error
-        return device
+
+def _choose_device(torch: Any, device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackendError(f"device: got '{device}', which torch cannot use ({reason}): try 'cpu'") from error
+    return device

@@ -1,0 +1,270 @@
+"""What a run is made of: the feed of crops, the networks with their optimisers, the validation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from dannet_core.classes import reweighting_vector
+from dannet_core.data.class_shares import count_class_shares
+from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
+from dannet_core.data.registry import open_data_set, open_pairs
+from dannet_core.data.sample import DataSet, Pair
+from dannet_core.errors import SettingsError
+from dannet_core.evaluation.evaluate import evaluate
+from dannet_core.inference.backends.pytorch import PyTorchBackend
+from dannet_core.inference.segmenter import NightSegmenter
+from dannet_core.metadata import ModelMetadata
+from dannet_core.networks import DANNet, build_dannet
+from dannet_core.networks.build import BACKBONES, build_discriminator
+from dannet_core.networks.deeplabv2 import DeepLabV2
+from dannet_core.networks.discriminator import Discriminator
+from dannet_core.networks.pspnet import PSPNet
+from dannet_core.networks.weights import load_discriminator, load_metadata, load_weights_into
+from dannet_core.training.config import TrainConfig
+from dannet_core.training.distributed import Processes
+from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
+from dannet_core.training.optimisers import discriminator_optimiser, generator_optimiser
+from dannet_core.training.precision import Precision
+from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, source_samples
+
+SOURCE_SET: Final = "cityscapes"
+TARGET_SET: Final = "dark-zurich"
+_SOURCE_ORDER, _TARGET_ORDER = 11, 12
+
+
+class Feed:
+    """The inputs of every step of this process.
+
+    Args:
+        config: of the run.
+        source: labelled samples.
+        pairs: day-night pairs; empty while pre-training.
+        processes: this process among all.
+    """
+
+    def __init__(self, config: TrainConfig, source: DataSet, pairs: Sequence[Pair], processes: Processes) -> None:
+        self.class_shares = count_class_shares(source).shares
+        self._config = config
+        self._source = source_samples(source.samples)
+        self._pairs = pair_samples(pairs) if pairs else None
+        self._share = (processes.rank, processes.count)
+        self._device = processes.device
+        self._cropper = Cropper(config.crop, config.seed, self._share)
+
+    def inputs(self, first: int, end: int) -> Iterator[StepInputs]:
+        """Inputs of the steps from ``first`` to ``end`` - 1; the same whether or not the run was interrupted."""
+        source = self._batches(self._source, _SOURCE_ORDER, (first, end))
+        target = self._batches(self._pairs, _TARGET_ORDER, (first, end)) if self._pairs else itertools.repeat(None)
+        for step, batch, pairs in zip(range(first, end), source, target, strict=False):
+            yield self._cropper(step, batch, pairs)
+
+    def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Iterator[Batch]:
+        seed = self._config.seed * 100 + order
+        sampler = StepSampler(len(samples), self._config.optimiser.batch_size, seed, steps, self._share)
+        return step_loader(samples, sampler, self._device, self._config.data.workers)
+
+
+@dataclass
+class Adaptation:
+    """Networks, their optimisers, and the step that trains them.
+
+    Attributes:
+        networks: generator and discriminators.
+        metadata: describes the generator.
+        optimisers: of the generator, and unless pre-training of the day and the night discriminator.
+        precision: of the networks.
+        step: computes losses and gradients.
+        freeze_batch_norm: keep batch norms in eval mode.
+    """
+
+    networks: Networks
+    metadata: ModelMetadata
+    optimisers: list[Optimizer]
+    precision: Precision
+    step: DomainStep
+    freeze_batch_norm: bool
+
+    @property
+    def discriminators(self) -> dict[str, Discriminator]:
+        """The trained discriminators by domain; none while pre-training."""
+        return {"day": self.networks.day, "night": self.networks.night} if len(self.optimisers) > 1 else {}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Every parameter that an optimiser moves."""
+        return [p for optimiser in self.optimisers for group in optimiser.param_groups for p in group["params"]]
+
+    def use_training_mode(self) -> None:
+        """Back to training after an evaluation."""
+        for network in (self.networks.net, self.networks.day, self.networks.night):
+            network.train()
+        if self.freeze_batch_norm:
+            for module in self.networks.net.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all batch norms
+                    module.eval()
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        return {
+            "net": self.networks.net.state_dict(),
+            "discriminators": {name: network.state_dict() for name, network in self.discriminators.items()},
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "precision": self.precision.state(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The reverse of `state`."""
+        self.networks.net.load_state_dict(state["net"])
+        for name, network in self.discriminators.items():
+            network.load_state_dict(state["discriminators"][name])
+        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+        self.precision.restore(state["precision"])
+        torch.set_rng_state(state["rng"])
+        if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+
+
+class Validation:
+    """Measures the network in training on a labelled set.
+
+    Args:
+        data_set: the labelled set.
+        device: where the network is.
+    """
+
+    def __init__(self, data_set: DataSet, device: str) -> None:
+        self.name = data_set.name.replace("-", "_")
+        self._data_set = data_set
+        self._device = device
+
+    def measure(self, net: DANNet, metadata: ModelMetadata) -> dict[str, float]:
+        """Mean IoU over the classes present and over all, and pixel accuracy; leaves ``net`` in eval mode."""
+        segmenter = NightSegmenter(PyTorchBackend(net, metadata, self._device))
+        confusion = evaluate(segmenter, self._data_set, worst=0).confusion
+        return {
+            "miou_present": confusion.miou_present,
+            "miou_19": confusion.miou_19,
+            "pixel_accuracy": confusion.pixel_accuracy,
+        }
+
+
+def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
+    """Check the data and the batch size, and make the feed.
+
+    Raises:
+        SettingsError: sizes that do not fit each other, or no target for ``train``.
+        DataSetError: something is wrong with the files.
+    """
+    optimiser = config.optimiser
+    shares = processes.count * optimiser.accumulate
+    if optimiser.batch_size % shares:
+        raise SettingsError(
+            f"optimiser.batch_size: got {optimiser.batch_size}, expected a multiple of {shares} "
+            f"({processes.count} processes times optimiser.accumulate {optimiser.accumulate})"
+        )
+    source = open_data_set(SOURCE_SET, config.data.source, config.data.source_split)
+    pairs: tuple[Pair, ...] = ()
+    if mode == "train":
+        if config.data.target is None:
+            raise SettingsError("data.target is required: root of the day-night pairs, laid out as Dark Zurich")
+        pairs = open_pairs(TARGET_SET, config.data.target, config.data.pairs)
+    return Feed(config, source, pairs, processes)
+
+
+def open_validation(config: TrainConfig) -> Validation | None:
+    """The validation set, or None where none is configured.
+
+    Raises:
+        SettingsError: a set without its root.
+        DataSetError: something is wrong with the files.
+    """
+    watch = config.watch
+    if watch.validation is None:
+        return None
+    if watch.validation_root is None:
+        raise SettingsError("watch.validation_root is required with watch.validation: the data set's root folder")
+    data_set = open_data_set(watch.validation, watch.validation_root)
+    if watch.validation_limit > 0:
+        samples = data_set.samples[: watch.validation_limit]
+        data_set = DataSet(data_set.name, data_set.split, data_set.root, samples)
+    device = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
+    return Validation(data_set, "cpu" if device == "auto" else device)
+
+
+def build_adaptation(
+    config: TrainConfig, mode: str, class_shares: tuple[float, ...], processes: Processes
+) -> Adaptation:
+    """Build networks (random, or from ``init``), optimisers and the step.
+
+    Raises:
+        SettingsError, ModelFileError: the model settings or the ``init`` file are wrong.
+    """
+    model, optimiser, device = config.model, config.optimiser, processes.device
+    net = build_dannet(
+        model.arch,
+        backbone=model.backbone,
+        relighting_width=0 if mode == "pretrain" else model.relighting_width,
+        aspp_branches=model.aspp_branches if model.arch == "deeplabv2" else None,
+    )
+    day, night = build_discriminator(), build_discriminator()
+    if isinstance(net.segmentation, PSPNet | DeepLabV2):
+        net.segmentation.run_auxiliary = config.loss.auxiliary > 0
+    _start_from(config, net, day, night)
+    if optimiser.sync_batch_norm and processes.count > 1:
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]  # torch's own
+    memory_format = torch.channels_last if optimiser.channels_last else torch.contiguous_format
+    for network in (net, day, night):
+        network.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # stubs lack memory_format
+    forward = GeneratorForward(net)
+    if optimiser.compile:
+        forward.compile()
+    networks = Networks(net, forward, day, night)
+    precision = Precision(optimiser.precision, device)
+    weights = torch.from_numpy(reweighting_vector(class_shares, config.loss.reweight_std)).to(device)
+    optimisers: list[Optimizer] = [generator_optimiser(net, optimiser.lr, optimiser.momentum, optimiser.weight_decay)]
+    if mode == "train":
+        optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
+    adaptation = Adaptation(
+        networks,
+        _metadata(config, mode, class_shares),
+        optimisers,
+        precision,
+        DomainStep(networks, config.loss, weights, precision, processes),
+        optimiser.freeze_batch_norm,
+    )
+    adaptation.use_training_mode()
+    return adaptation
+
+
+def _start_from(config: TrainConfig, net: DANNet, day: Discriminator, night: Discriminator) -> None:
+    """Load ``init``: its segmentation network, its relighting network where it has one, discriminators beside it."""
+    if config.init is None:
+        return
+    has_relighting = load_metadata(config.init).relighting_width > 0 and config.model.relighting_width > 0
+    load_weights_into(net, config.init, ("relighting", "segmentation") if has_relighting else ("segmentation",))
+    for name, discriminator in (("day", day), ("night", night)):
+        beside = config.init.with_suffix(f".discriminator_{name}.safetensors")
+        if beside.is_file():
+            discriminator.load_state_dict(load_discriminator(beside).state_dict())
+
+
+def _metadata(config: TrainConfig, mode: str, class_shares: tuple[float, ...]) -> ModelMetadata:
+    model = config.model
+    branches = (model.aspp_branches or 4) if model.arch == "deeplabv2" else 0
+    return ModelMetadata(
+        arch=model.arch,
+        backbone=model.backbone or BACKBONES[model.arch][-1],
+        relighting_width=0 if mode == "pretrain" else model.relighting_width,
+        aspp_branches=branches,
+        class_shares=class_shares,
+        input_size=model.input_size,
+    )
