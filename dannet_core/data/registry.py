@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -46,6 +46,29 @@ def open_data_set(
     """
     layout = _known(name)
     return open_split(layout, root, split or layout.evaluation_split, need_images, encoding)
+
+
+def open_data_sets(
+    names: Sequence[str], roots: Sequence[str | Path], splits: Sequence[str] = (), encoding: str | None = None
+) -> list[DataSet]:
+    """Open several data sets, each in its own root; see `open_data_set`.
+
+    Args:
+        names: of `DATA_SETS`.
+        roots: as many as names.
+        splits: none (each its own to evaluate on), one for all, or as many as names.
+        encoding: see `open_data_set`.
+
+    Raises:
+        DataSetError: the numbers do not match, or any of the data sets is wrong.
+    """
+    if len(roots) != len(names) or len(splits) not in (0, 1, len(names)):
+        given = f"{len(names)} data sets, {len(roots)} root folders and {len(splits)} splits"
+        raise DataSetError(f"got {given}, expected one root for each data set, and one split for all or for each")
+    each: Sequence[str | None] = splits or [None]
+    if len(each) == 1:
+        each = [each[0]] * len(names)
+    return [open_data_set(*place, encoding=encoding) for place in zip(names, roots, each, strict=True)]
 
 
 def open_pairs(name: str, root: str | Path, pair_list: str | Path | None = None) -> tuple[Pair, ...]:

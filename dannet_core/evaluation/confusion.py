@@ -1,0 +1,148 @@
+"""Which class was taken for which, counted by pixel, and the scores that follow from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dannet_core.classes import IGNORE_ID, NUM_CLASSES
+from dannet_core.errors import ImageError
+from dannet_core.pixels import Labels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Counts = npt.NDArray[np.int64]
+"""19 x 20 pixels: rows are the labelled class, columns the predicted one, the last column "unknown"."""
+
+UNKNOWN: Final = NUM_CLASSES
+"""Column of pixels that were predicted 255, no class at all; as in cityscapesscripts they count as missed."""
+_BINS: Final = NUM_CLASSES * (NUM_CLASSES + 1)
+_EXACT_COUNT: Final = 1 << 23
+"""Pixels counted at once on a device: float32 bins count exactly up to twice that."""
+
+
+class ConfusionMatrix:
+    """Adds up pictures; pixels labelled 255 are left out.
+
+    Three means of the per-class IoU are told apart, because data sets lack classes (Nighttime Driving has no terrain
+    and no motorcycle) and published figures differ in what they do about that:
+
+    * ``miou_present``: over the classes that occur in the labels.
+    * ``miou_19``: over all 19; a class that does not occur in the labels counts as 0.
+    * ``miou_cityscapes``: as cityscapesscripts has it, over the classes that occur in the labels or in the predictions;
+      one that is only predicted counts as 0. Where every class is labelled all three are equal.
+    """
+
+    def __init__(self, counts: Counts | None = None) -> None:
+        """Start at zero, or at ``counts`` (19 x 20)."""
+        self._host: Counts = (
+            np.zeros((NUM_CLASSES, NUM_CLASSES + 1), dtype=np.int64) if counts is None else counts.copy()
+        )
+        self._device: Tensor | None = None
+
+    def add(self, labels: Labels, predictions: Labels) -> None:
+        """Count one picture.
+
+        Args:
+            labels: H x W uint8 train ids, 255 = not labelled.
+            predictions: H x W uint8 train ids, 255 = unknown.
+
+        Raises:
+            ImageError: two sizes, or an id that is none.
+        """
+        if labels.shape != predictions.shape:
+            raise ImageError(f"predictions: got {predictions.shape} pixels, expected {labels.shape} like the labels")
+        paired = labels.astype(np.uint16) << 8 | predictions
+        counts = np.bincount(paired.ravel(), minlength=1 << 16).reshape(256, 256)
+        for name, sums in (("labels", counts.sum(axis=1)), ("predictions", counts.sum(axis=0))):
+            wrong = np.flatnonzero(sums[NUM_CLASSES:IGNORE_ID])
+            if wrong.size:
+                raise ImageError(f"{name}: got id {wrong[0] + NUM_CLASSES}, expected train ids 0..18 or 255")
+        self._host += counts[:NUM_CLASSES, [*range(NUM_CLASSES), IGNORE_ID]]
+
+    def add_tensors(self, labels: Tensor, predictions: Tensor) -> None:
+        """Count a batch on the device it lies on, without waiting for the device.
+
+        Args:
+            labels: integer tensor of train ids, any shape; everything outside 0..18 is left out.
+            predictions: the same shape and device; everything outside 0..18 is unknown.
+
+        Raises:
+            ImageError: two shapes.
+        """
+        import torch
+
+        if labels.shape != predictions.shape:
+            raise ImageError(f"predictions: got {tuple(predictions.shape)} pixels, expected {tuple(labels.shape)}")
+        truth, taken = labels.flatten().to(torch.int32), predictions.flatten().to(torch.int32)
+        taken = torch.where((taken < 0) | (taken >= NUM_CLASSES), UNKNOWN, taken)
+        # One bin more for what is left out: selecting pixels instead would make the host wait for their number.
+        left_out = (truth < 0) | (truth >= NUM_CLASSES)
+        bins = torch.where(left_out, _BINS, truth * (NUM_CLASSES + 1) + taken).float()
+        if self._device is None or self._device.device != bins.device:
+            self._fetch()
+            self._device = torch.zeros(_BINS, dtype=torch.int64, device=bins.device)
+        for part in torch.split(bins, _EXACT_COUNT):
+            # histc, unlike bincount, knows the size of its result beforehand.
+            self._device += torch.histc(part, bins=_BINS + 1, min=0, max=_BINS + 1)[:_BINS].to(torch.int64)
+
+    def __iadd__(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        """Add another matrix's pixels to this one's."""
+        self._host += other.counts
+        return self
+
+    @property
+    def counts(self) -> Counts:
+        """19 x 20 int64 pixels, see `Counts`; fetches what lies on a device."""
+        self._fetch()
+        return np.array(self._host)
+
+    @property
+    def iou(self) -> npt.NDArray[np.float64]:
+        """(19,) intersection over union by class, 0..1; NaN for a class neither labelled nor predicted."""
+        counts = self.counts
+        hits = counts.diagonal()
+        union = counts.sum(axis=1) + counts[:, :NUM_CLASSES].sum(axis=0) - hits
+        iou = np.full(NUM_CLASSES, np.nan)
+        np.divide(hits, union, out=iou, where=union > 0)
+        return iou
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """(19,) whether a class occurs in the labels."""
+        return np.asarray(self.counts.sum(axis=1) > 0)
+
+    @property
+    def miou_present(self) -> float:
+        """Mean IoU over the classes that occur in the labels; NaN without labels."""
+        return _mean(self.iou[self.present])
+
+    @property
+    def miou_19(self) -> float:
+        """Mean IoU over all 19 classes, those that do not occur in the labels counted as 0; NaN without labels."""
+        return _mean(np.where(self.present, self.iou, 0.0)) if self.present.any() else float("nan")
+
+    @property
+    def miou_cityscapes(self) -> float:
+        """Mean IoU as cityscapesscripts computes it: over the classes labelled or predicted."""
+        iou = self.iou
+        return _mean(iou[~np.isnan(iou)])
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the labelled pixels that were predicted right, 0..1; NaN without labels."""
+        counts = self.counts
+        total = int(counts.sum())
+        return int(counts.trace()) / total if total else float("nan")
+
+    def _fetch(self) -> None:
+        if self._device is not None:
+            self._host += self._device.cpu().numpy().reshape(self._host.shape)
+            self._device.zero_()
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else float("nan")

@@ -1,0 +1,118 @@
+"""A segmenter over a labelled data set: counts, scores by picture, the worst pictures, the std sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dannet_core.classes import CLASS_NAMES
+from dannet_core.data.sample import DataSet, Sample, check_labels
+from dannet_core.errors import DataSetError, ImageError, SettingsError
+from dannet_core.evaluation.confusion import ConfusionMatrix
+from dannet_core.evaluation.std_sweep import StdSweep
+from dannet_core.evaluation.worst_images import WorstImages
+from dannet_core.inference.segmenter import NightSegmenter, Prediction
+from dannet_core.pixels import Labels, Rgb
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One picture: mean IoU over the classes in its labels, share of right pixels (NaN without labelled pixels)."""
+
+    name: str
+    miou_present: float
+    pixel_accuracy: float
+
+
+@dataclass
+class Evaluation:
+    """What came out for one data set.
+
+    Attributes:
+        data_set, split, root: what was evaluated.
+        confusion: pixel counts over all pictures, with the scores.
+        images: scores by picture, in the order of the data set.
+        worst: pictures with the lowest mean IoU, worst first.
+        sweep: pixel counts by std of the re-weighting; empty unless a sweep was asked for.
+        median_ms: median milliseconds a picture spent in each stage.
+    """
+
+    data_set: str
+    split: str
+    root: Path
+    confusion: ConfusionMatrix = field(default_factory=ConfusionMatrix)
+    images: list[ImageScore] = field(default_factory=list)
+    worst: WorstImages = field(default_factory=WorstImages)
+    sweep: dict[float, ConfusionMatrix] = field(default_factory=dict)
+    median_ms: dict[str, float] = field(default_factory=dict)
+
+
+def evaluate(
+    segmenter: NightSegmenter, data_set: DataSet, *, sweep: StdSweep | None = None, worst: int = 5
+) -> Evaluation:
+    """Label every picture of a data set and compare with its labels, behind a progress bar.
+
+    All label files are decoded once before the first picture is labelled, so that a damaged one costs seconds.
+
+    Args:
+        segmenter: a model of the 19 classes.
+        data_set: a labelled split.
+        sweep: also score these stds; the segmenter must have been made from the backend it watches.
+        worst: how many of the worst pictures to keep for the report.
+
+    Raises:
+        SettingsError: a model of other classes.
+        DataSetError, ImageError: the split has no labels, or a file is damaged.
+    """
+    if segmenter.metadata.class_names != CLASS_NAMES:
+        raise SettingsError(
+            f"model: got {segmenter.metadata.num_classes} classes of its own, expected the 19 of Cityscapes"
+        )
+    check_labels(data_set)
+    result = Evaluation(data_set.name, data_set.split, data_set.root, worst=WorstImages(worst))
+    if sweep is not None:
+        sweep.start()
+    times: list[dict[str, float]] = []
+    with tqdm(data_set.samples, desc=f"{data_set.name} {data_set.split}", unit="image", disable=None) as progress:
+        for sample in progress:
+            rgb, labels = read_both(sample)
+            prediction = segmenter.segment(rgb, with_relit=worst > 0)
+            _count(result, sample, rgb, labels, prediction)
+            if sweep is not None:
+                sweep.add(segmenter, labels)
+            times.append(prediction.timings_ms)
+            progress.set_postfix(mIoU=f"{result.confusion.miou_present:.1%}", refresh=False)
+    if not result.confusion.present.any():
+        raise DataSetError(f"{data_set}: got labels without a single labelled pixel, expected some of the 19 classes")
+    result.median_ms = {stage: float(np.median([one[stage] for one in times])) for stage in times[0]}
+    if sweep is not None:
+        result.sweep = sweep.confusions
+    return result
+
+
+def read_both(sample: Sample) -> tuple[Rgb, Labels]:
+    """Read a sample's picture and labels.
+
+    Raises:
+        DataSetError, ImageError: a file is missing or damaged, or they have two sizes.
+    """
+    rgb, labels = sample.read_image(), sample.read_labels()
+    if rgb.shape[:2] != labels.shape:
+        raise DataSetError(
+            f"{sample.label_path}: got labels of {labels.shape}, expected {rgb.shape[:2]} like the image"
+        )
+    return rgb, labels
+
+
+def _count(result: Evaluation, sample: Sample, rgb: Rgb, labels: Labels, prediction: Prediction) -> None:
+    confusion = ConfusionMatrix()
+    try:
+        confusion.add(labels, prediction.labels)
+    except ImageError as error:
+        raise ImageError(f"{sample.image_path}: {error}") from error
+    result.confusion += confusion
+    result.images.append(ImageScore(sample.name, confusion.miou_present, confusion.pixel_accuracy))
+    result.worst.offer(sample.name, confusion.miou_present, rgb, labels, prediction)
