@@ -301,7 +301,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path, help="picture the camera sends; default: a seeded 1920x1080 gradient")
     parser.add_argument("--model", type=Path, help="model file; default: a trivially fast graph of --input-size")
-    parser.add_argument("--input-size", type=int, nargs=2, default=(288, 512), metavar=("H", "W"))
+    parser.add_argument("--input-size", type=int, nargs=2, default=(270, 480), metavar=("H", "W"))
     parser.add_argument("--rate", type=float, default=30.0, help="frames per second")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--outputs", action="append", help=f"comma-separated, of {', '.join(OUTPUTS)}; may be repeated")

@@ -34,7 +34,7 @@ class Health(NamedTuple):
         counts: frames by outcome.
         in_work: frames waiting or in work.
         silence_s: since the last frame, or since activation.
-        lost: frames that never arrived, by gaps in the stamps.
+        lost: frames that never arrived, see `LostFrames`.
         lost_ago_s: since the last of them; None = never.
         busy_s: for how long the worker has been at its frame.
         spreads: latency percentiles by stage.
@@ -109,7 +109,7 @@ def _frame_findings(health: Health, before: dict[str, int]) -> list[Finding]:
         found.append(
             Finding(
                 WARN,
-                f"{health.lost} frame(s) lost before they arrived (gaps in the stamps): camera driver and node must "
+                f"{health.lost} frame(s) lost before they arrived: camera driver and node must "
                 "both load the Fast DDS profile fastdds.xml (FASTDDS_DEFAULT_PROFILES_FILE)",
             )
         )

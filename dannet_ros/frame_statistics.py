@@ -68,17 +68,19 @@ def _percentile(ordered: list[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
-class FrameGaps:
-    """Counts frames that never arrived, by the gaps between the stamps of those that did.
+class LostFrames:
+    """Counts frames that never arrived: those the middleware reports, and the gaps between the stamps of the others.
 
-    The usual interval follows from the last ones. Stamps that stand still or go back (a looping bag) start afresh;
-    a gap of more than 30 intervals is a camera that paused.
+    Some middlewares report nothing, and none knows of frames lost before it; where most frames are lost, gaps tell too
+    little. So the larger of the two counts. The usual interval follows from the last ones. Stamps that stand still or
+    go back (a looping bag) start afresh; a gap of more than 30 intervals is a camera that paused.
     """
 
     def __init__(self) -> None:
         self._intervals_ns: deque[int] = deque(maxlen=31)
         self._last_ns: int | None = None
-        self.lost = 0
+        self._in_gaps = 0
+        self._reported = 0
         self.last_lost_at_s: float | None = None
 
     def add(self, stamp_ns: int) -> None:
@@ -94,8 +96,18 @@ class FrameGaps:
         self._intervals_ns.append(interval)
         if usual is None or interval < 1.5 * usual or interval > _PAUSE_INTERVALS * usual:
             return
-        self.lost += round(interval / usual) - 1
+        self._in_gaps += round(interval / usual) - 1
         self.last_lost_at_s = time.monotonic()
+
+    def add_reported(self, count: int) -> None:
+        """Take in that the middleware lost ``count`` more frames."""
+        self._reported += count
+        self.last_lost_at_s = time.monotonic()
+
+    @property
+    def lost(self) -> int:
+        """Frames lost so far."""
+        return max(self._in_gaps, self._reported)
 
     @property
     def usual_interval_ns(self) -> int | None:

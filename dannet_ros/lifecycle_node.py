@@ -8,7 +8,7 @@ import time
 from typing import Any, Final
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -183,13 +183,20 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _subscribe(self, wanted: NodeParameters) -> None:
         qos = QoSProfile(depth=wanted.input_depth, reliability=ReliabilityPolicy[wanted.input_reliability.upper()])
-        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
-        kind = CompressedImage if wanted.image_transport == "compressed" else Image
         self._incompatible_qos = ""
         self._inputs = [
-            self.create_subscription(kind, self._image_topic(), self._on_image, qos, event_callbacks=events),
+            self._subscribe_image(CompressedImage if wanted.image_transport == "compressed" else Image, qos),
             self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, CAMERA_INFO_QOS),
         ]
+
+    def _subscribe_image(self, kind: Any, qos: QoSProfile) -> Any:
+        topic, callbacks = self._image_topic(), {"incompatible_qos": self._on_incompatible_qos}
+        try:
+            events = SubscriptionEventCallbacks(message_lost=self._on_message_lost, **callbacks)
+            return self.create_subscription(kind, topic, self._on_image, qos, event_callbacks=events)
+        except UnsupportedEventTypeError:  # not every middleware counts lost messages
+            events = SubscriptionEventCallbacks(**callbacks)
+            return self.create_subscription(kind, topic, self._on_image, qos, event_callbacks=events)
 
     def _image_topic(self) -> str:
         """The resolved topic; remapping ``image`` carries its compressed sibling along, as image_transport does."""
@@ -204,6 +211,10 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     def _on_camera_info(self, message: Any) -> None:
         if self._active and self._session is not None:
             self._session.publishers.remember_camera_info(message)
+
+    def _on_message_lost(self, event: Any) -> None:
+        if self._active and self._session is not None:
+            self._session.lost.add_reported(event.total_count_change)
 
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
@@ -222,8 +233,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _health(self) -> Health:
         session, topic = self._session, self._image_topic()
-        gaps = None if session is None else session.gaps
-        lost_at_s = None if gaps is None else gaps.last_lost_at_s
+        lost_at_s = None if session is None else session.lost.last_lost_at_s
         counts = {} if session is None else session.counts
         received = 0 if session is None else session.mailbox.received
         now_s = time.monotonic()
@@ -237,7 +247,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             counts=counts,
             in_work=received - sum(counts.values()),
             silence_s=0.0 if session is None else now_s - session.last_received_s,
-            lost=0 if gaps is None else gaps.lost,
+            lost=0 if session is None else session.lost.lost,
             lost_ago_s=None if lost_at_s is None else now_s - lost_at_s,
             busy_s=0.0 if session is None else session.worker.busy_s,
             spreads={} if session is None else session.statistics.spreads(),

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any, Final
 
 from dannet_core import NightSegmenter
-from dannet_ros.frame_statistics import FrameGaps, FrameStatistics
+from dannet_ros.frame_statistics import FrameStatistics, LostFrames
 from dannet_ros.latest_frame import LatestFrame
 from dannet_ros.parameters import NodeParameters
 from dannet_ros.pipeline import FramePipeline, stamp_ns
@@ -30,7 +30,7 @@ class Session:
         self.parameters = parameters
         self.mailbox: LatestFrame[Received] = LatestFrame()
         self.statistics = FrameStatistics()
-        self.gaps = FrameGaps()
+        self.lost = LostFrames()
         self.publishers = Publishers(node)
         clock = node.get_clock()
         self._pipeline = FramePipeline(
@@ -56,7 +56,7 @@ class Session:
         """Swap a message into the mailbox: all that the executor thread does for a frame."""
         self.mailbox.put(Received(message, time.perf_counter()))
         self.last_received_s = time.monotonic()
-        self.gaps.add(stamp_ns(message.header))
+        self.lost.add(stamp_ns(message.header))
 
     def apply(self, parameters: NodeParameters) -> None:
         """Take over parameters that may change while running; the next frame uses them."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dannet_ros.frame_statistics import OUTCOMES, WINDOW, FrameGaps, FrameStatistics
+from dannet_ros.frame_statistics import OUTCOMES, WINDOW, FrameStatistics, LostFrames
 
 FRAME_NS = 33_333_333
 
@@ -29,8 +29,8 @@ def test_counts_outcomes_and_remembers_the_last_reason() -> None:
     assert statistics.last_problem == "step: got 0"
 
 
-def gaps_after(stamps_ns: list[int]) -> FrameGaps:
-    gaps = FrameGaps()
+def gaps_after(stamps_ns: list[int]) -> LostFrames:
+    gaps = LostFrames()
     for stamp in stamps_ns:
         gaps.add(stamp)
     return gaps
@@ -43,6 +43,15 @@ def test_counts_frames_missing_between_stamps(lost: int) -> None:
     gaps = gaps_after(before + after)
     assert gaps.lost == lost
     assert (gaps.last_lost_at_s is None) == (lost == 0)
+
+
+def test_what_the_middleware_reports_counts_where_it_is_more() -> None:
+    lost = gaps_after([i * FRAME_NS for i in range(20) if i != 12])
+    assert lost.lost == 1
+    lost.add_reported(1)
+    assert lost.lost == 1, "the same frame"
+    lost.add_reported(40)
+    assert lost.lost == 41
 
 
 def test_jitter_is_no_loss() -> None:
