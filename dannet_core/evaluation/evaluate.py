@@ -79,8 +79,11 @@ def evaluate(
     with tqdm(data_set.samples, desc=f"{data_set.name} {data_set.split}", unit="image", disable=None) as progress:
         for sample in progress:
             rgb, labels = read_both(sample)
-            prediction = segmenter.segment(rgb, with_relit=worst > 0)
-            _count(result, sample, rgb, labels, prediction)
+            try:
+                prediction = segmenter.segment(rgb, with_relit=worst > 0)
+                _count(result, sample.name, rgb, labels, prediction)
+            except ImageError as error:
+                raise ImageError(f"{sample.image_path}: {error}") from error
             if sweep is not None:
                 sweep.add(segmenter, labels)
             times.append(prediction.timings_ms)
@@ -107,12 +110,9 @@ def read_both(sample: Sample) -> tuple[Rgb, Labels]:
     return rgb, labels
 
 
-def _count(result: Evaluation, sample: Sample, rgb: Rgb, labels: Labels, prediction: Prediction) -> None:
+def _count(result: Evaluation, name: str, rgb: Rgb, labels: Labels, prediction: Prediction) -> None:
     confusion = ConfusionMatrix()
-    try:
-        confusion.add(labels, prediction.labels)
-    except ImageError as error:
-        raise ImageError(f"{sample.image_path}: {error}") from error
+    confusion.add(labels, prediction.labels)
     result.confusion += confusion
-    result.images.append(ImageScore(sample.name, confusion.miou_present, confusion.pixel_accuracy))
-    result.worst.offer(sample.name, confusion.miou_present, rgb, labels, prediction)
+    result.images.append(ImageScore(name, confusion.miou_present, confusion.pixel_accuracy))
+    result.worst.offer(name, confusion.miou_present, rgb, labels, prediction)

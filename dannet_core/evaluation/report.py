@@ -34,11 +34,13 @@ def prepare_folder(folder: Path) -> Path:
     Raises:
         OutputError: it cannot be made or written to.
     """
+    probe = folder / ".dannet_write_test"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".dannet_write_test"
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.touch()
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot write the report there: {error.strerror}") from error
     return folder
