@@ -169,7 +169,7 @@ def _garden(rng: np.random.Generator, side: int, z: float, width: float) -> Mesh
     spots = sorted(rng.uniform(0.1, 0.9, 5), reverse=True)
     for spot in spots:
         x = side * rng.uniform(FRONT_X + 3, 26.0)
-        parts.append(toy_street.tree(rng, rng.uniform(6, 11)).placed(x, z + spot * width))
+        parts.append(toy_street.tree(int(rng.integers(8, toy_street.TREE_KINDS))).placed(x, z + spot * width))
     kind = rng.random()
     rgb: Color = WALLS[int(rng.integers(len(WALLS)))]
     edge = (
@@ -222,7 +222,9 @@ def _kerb_row(rng: np.random.Generator, side: int) -> list[tuple[float, Mesh]]:
         if abs((at - (0.0 if side > 0 else 14.0)) % LAMP_SPACING_M) < 2.0:
             continue
         if roll < 0.36:
-            things.append((at, toy_street.tree(rng, rng.uniform(5.0, 7.5)).placed(x + side * 0.4, at, KERB_M)))
+            things.append(
+                (at, toy_street.tree(int(rng.integers(toy_street.TREE_KINDS // 2))).placed(x + side * 0.4, at, KERB_M))
+            )
         elif roll < 0.62:
             things.append((at, toy_street.traffic_sign(str(rng.choice(kinds))).placed(x, at, KERB_M)))
         elif roll < 0.88:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,8 @@ class DataSetCounts:
 
 SOURCE_CITY = "toycity"
 NIGHT_SEQUENCE, DAY_SEQUENCE, VAL_SEQUENCE = "TOYN0001", "TOYD0001", "GOPR0356"
+SHOTS_PER_STREET, SHOT_SPAN_S = 10, 40.0
+"""So many pictures are taken along one street, within a drive of so many seconds."""
 PAIR_OFFSET_M = 3.0
 """A pair's day picture is taken up to this far from the night picture, with other traffic."""
 
@@ -164,6 +167,12 @@ def write_data_set(out: Path, seed: int, size: tuple[int, int], counts: DataSetC
         folder: sum(1 for f in (Path(out) / folder).rglob("*") if f.is_file())
         for folder in ("cityscapes", "dark_zurich")
     }
+
+
+@lru_cache(maxsize=2)
+def _street(seed: int, part: int, number: int, other_traffic: bool) -> World:
+    street = int(np.random.default_rng([seed, part, number, 55]).integers(2**28)) * 8 + part
+    return World(street, traffic_seed=street + 4 if other_traffic else None)
 
 
 class _Shots:
@@ -210,9 +219,9 @@ class _Shots:
 
     def _take(self, part: int, index: int, night: bool, elsewhere: bool = False) -> tuple[Rgb, Labels]:
         rng = np.random.default_rng([self._seed, part, index])
-        street, time_s = int(rng.integers(2**20)) * 8 + part, float(rng.uniform(1, 90))
-        away, rng = rng.uniform(-1, 1, 4), np.random.default_rng([self._seed, part, index, int(night)])
-        world = World(street, traffic_seed=street + 4 if elsewhere else None)
+        time_s, away = float(rng.uniform(1, SHOT_SPAN_S)), rng.uniform(-1, 1, 4)
+        rng = np.random.default_rng([self._seed, part, index, int(night)])
+        world = _street(self._seed, part, index // SHOTS_PER_STREET, elsewhere)
         pose = world.pose_at(time_s)
         if elsewhere:
             pose = Pose(

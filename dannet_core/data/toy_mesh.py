@@ -162,7 +162,9 @@ class MeshBuilder:
     def card(self, outline: npt.ArrayLike, paint: Paint, z: float = 0.0) -> None:
         """Add a polygon given as n x 2 (x, y) that faces the camera at distance ``z``."""
         flat = np.asarray(outline, dtype=np.float64)
-        self.face(np.column_stack([flat, np.full(len(flat), z)]), paint)
+        corners = np.empty((len(flat), 3))
+        corners[:, :2], corners[:, 2] = flat, z
+        self.face(corners, paint)
 
     def ground(self, x: tuple[float, float], z: tuple[float, float], paint: Paint, y: float = 0.0) -> None:
         """Add a rectangle lying at height ``y``."""
@@ -213,4 +215,6 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float, sides: int
     """Corners of a leafy outline about (x, y)."""
     angles = np.arange(sides) / sides * 2 * np.pi
     radii = radius * rng.uniform(0.78, 1.12, sides)
-    return np.column_stack([x + radii * np.cos(angles), y + 0.9 * radii * np.sin(angles)])
+    corners = np.empty((sides, 2))
+    corners[:, 0], corners[:, 1] = x + radii * np.cos(angles), y + 0.9 * radii * np.sin(angles)
+    return corners

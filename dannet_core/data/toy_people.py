@@ -37,16 +37,14 @@ def person(rng: np.random.Generator, stride: float) -> Mesh:
     for side in (-1, 1):
         foot = (0.09 * side + side * swing, 0.05)
         builder.card(bar((0.09 * side, 0.86), foot, 0.16) * size, leg)
-        builder.card(bar((foot[0] - 0.07, 0.04), (foot[0] + 0.09, 0.04), 0.08) * size, Paint(RUBBER, label))
+        builder.card(bar((foot[0] - 0.07, 0.04), (foot[0] + 0.09, 0.04), 0.08) * size, Paint(RUBBER, label, min_px=1.5))
         builder.card(bar((0.20 * side, 1.40), (0.24 * side - side * swing * 0.9, 0.86), 0.11) * size, coat_paint)
     torso = np.array([(-0.17, 0.78), (-0.23, 1.42), (-0.10, 1.52), (0.10, 1.52), (0.23, 1.42), (0.17, 0.78)])
     builder.card(torso * size, coat_paint)
-    shade = (coat[0] * 0.6, coat[1] * 0.6, coat[2] * 0.6)
-    builder.card(
-        np.array([(0.02, 0.78), (0.03, 1.5), (0.10, 1.52), (0.23, 1.42), (0.17, 0.78)]) * size, Paint(shade, label)
-    )
+    shade = Paint((coat[0] * 0.6, coat[1] * 0.6, coat[2] * 0.6), label, min_px=2.0)
+    builder.card(np.array([(0.02, 0.78), (0.03, 1.5), (0.10, 1.52), (0.23, 1.42), (0.17, 0.78)]) * size, shade)
     builder.card(disc(0.0, 1.66, 0.125, 10) * size, Paint(skin, label))
-    builder.card(disc(0.0, 1.71, 0.12, 10)[:6] * size, Paint(hair, label))
+    builder.card(disc(0.0, 1.71, 0.12, 10)[:6] * size, Paint(hair, label, min_px=1.5))
     if rng.random() < 0.35:
         bag = np.array([(0.16, 0.75), (0.16, 1.05), (0.40, 1.05), (0.40, 0.75)])
         builder.card(bag * size, Paint(_pick(rng, CLOTHES), label))

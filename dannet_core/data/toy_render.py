@@ -62,8 +62,9 @@ def _compose(raster: Raster, shading: Shading, night: bool) -> Floats32:
     albedo = _gather_rgb(raster.look[:, 0:3], raster.face_of)
     picture = np.asarray(cv2.multiply(albedo, light), dtype=np.float32)
     glow = raster.look[:, 3:6] if night else raster.look[:, 3:6] * raster.look[:, 8:9]
-    shines = (glow.max(axis=1) > 0)[raster.face_of]
-    picture[shines] += glow[raster.face_of[shines]]
+    faces = raster.face_of.reshape(-1)
+    shining = np.flatnonzero((glow.max(axis=1) > 0)[faces])
+    picture.reshape(-1, 3)[shining] += glow[faces[shining]]
     if shading.haze is not None:
         picture += cv2.resize(shading.haze, (width, height), interpolation=cv2.INTER_LINEAR)
     return picture

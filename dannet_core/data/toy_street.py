@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from dannet_core.data.toy_mesh import CLASS, Color, Floats, Footprint, Light, Mesh, MeshBuilder, Paint, bar, blob, disc
 
+TREE_KINDS = 40
 METAL: Color = (0.13, 0.14, 0.14)
 LAMP_HEIGHT_M = 7.2
 LAMP_ARM_M = 1.8
 SIGNALS: dict[str, Color] = {"red": (1.0, 0.06, 0.04), "amber": (1.0, 0.5, 0.04), "green": (0.06, 1.0, 0.45)}
 
 
+@lru_cache(maxsize=4)
 def street_lamp(toward: float) -> Mesh:
     """A street lamp at the origin whose arm reaches to the left (``toward`` -1) or right (+1)."""
     builder = MeshBuilder()
@@ -30,6 +34,7 @@ def street_lamp(toward: float) -> Mesh:
     return builder.build()
 
 
+@lru_cache(maxsize=16)
 def traffic_light(signal: str, overhang: float) -> Mesh:
     """A traffic light showing red, amber or green; a second head hangs ``overhang`` metres aside (0 = none)."""
     builder = MeshBuilder()
@@ -58,6 +63,7 @@ def _signal_head(builder: MeshBuilder, signal: str, x: float, y: float) -> None:
             builder.lights.append(Light((x, at, -0.02), (rgb[0] * 0.6, rgb[1] * 0.6, rgb[2] * 0.6), 0.6, streak=0.6))
 
 
+@lru_cache(maxsize=8)
 def traffic_sign(kind: str) -> Mesh:
     """A sign on its pole: limit, yield, way, parking or stop."""
     builder = MeshBuilder()
@@ -89,8 +95,15 @@ def traffic_sign(kind: str) -> Mesh:
     return builder.build()
 
 
-def tree(rng: np.random.Generator, height: float) -> Mesh:
-    """A street tree of ``height`` metres; trunk and crown are vegetation, as in Cityscapes."""
+@lru_cache(maxsize=TREE_KINDS)
+def tree(kind: int) -> Mesh:
+    """A tree, 5 to 11 m high, the later kinds higher; trunk and crown are vegetation, as in Cityscapes.
+
+    Args:
+        kind: 0 to `TREE_KINDS` - 1; a street's trees are drawn from these.
+    """
+    rng = np.random.default_rng([kind, 71])
+    height = 5.0 + 6.0 * kind / TREE_KINDS
     builder = MeshBuilder()
     label = CLASS["vegetation"]
     bark = Paint((0.07, 0.05, 0.035), label, rough=0.4)

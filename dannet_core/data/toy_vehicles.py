@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,7 @@ TRAM = Body(
 )  # fmt: skip
 
 
+@lru_cache(maxsize=512)
 def vehicle(body: Body, rgb: Color, away: bool, *, lit: bool = True, interior: float = 0.0) -> Mesh:
     """A vehicle along the street with its near end at z = 0, centred on x = 0.
 
@@ -109,7 +111,7 @@ def vehicle(body: Body, rgb: Color, away: bool, *, lit: bool = True, interior: f
     """
     builder = MeshBuilder()
     paint = Paint(rgb, body.label, rough=0.05)
-    glass = Paint(GLASS, body.label, glow=(interior, interior * 0.92, interior * 0.72), rough=0.04)
+    glass = Paint(GLASS, body.label, glow=(interior, interior * 0.92, interior * 0.72), rough=0.04, min_px=1.2)
     profile = np.array([(z if away else body.length - z, y) for z, y in body.outline])
     _shell(builder, body, profile, paint, glass)
     for side in (-1.0, 1.0):
@@ -147,14 +149,14 @@ def _flank(builder: MeshBuilder, body: Body, side: float, away: bool, paints: tu
     paint, glass = paints
     add(body.outline, paint)
     red, green, blue = paint.rgb
-    sill = Paint((red * 0.45, green * 0.45, blue * 0.45), body.label, rough=0.04)
+    sill = Paint((red * 0.45, green * 0.45, blue * 0.45), body.label, rough=0.04, min_px=1.5)
     low = min(y for _, y in body.outline)
     add(((0.05, low), (0.05, low + 0.16), (body.length - 0.05, low + 0.16), (body.length - 0.05, low)), sill)
     for window in body.windows:
         add(window, glass)
     for z, radius in body.wheels:
-        add(disc(z, radius, radius * 1.12), Paint(RUBBER, body.label), 0.005)
-        add(disc(z, radius, radius * 0.62), Paint(CHROME, body.label), 0.01)
+        add(disc(z, radius, radius * 1.12), Paint(RUBBER, body.label, min_px=1.0), 0.005)
+        add(disc(z, radius, radius * 0.62), Paint(CHROME, body.label, min_px=2.5), 0.01)
 
 
 def _end_details(builder: MeshBuilder, body: Body, away: bool, lit: bool) -> None:
@@ -171,8 +173,12 @@ def _end_details(builder: MeshBuilder, body: Body, away: bool, lit: bool) -> Non
         day_glow=0.12,
     )
     z = -0.02
-    builder.front_wall((-half + 0.06, half - 0.06), z, (low, low + 0.2), Paint((0.03, 0.03, 0.03), body.label))
-    builder.front_wall((-0.26, 0.26), z, (low + 0.24, low + 0.35), Paint((0.7, 0.7, 0.66), body.label, rough=0.0))
+    builder.front_wall(
+        (-half + 0.06, half - 0.06), z, (low, low + 0.2), Paint((0.03, 0.03, 0.03), body.label, min_px=1.5)
+    )
+    builder.front_wall(
+        (-0.26, 0.26), z, (low + 0.24, low + 0.35), Paint((0.7, 0.7, 0.66), body.label, rough=0.0, min_px=1.5)
+    )
     for side in (-1, 1):
         inner, outer = side * (half - 0.42), side * (half - 0.08)
         builder.front_wall((min(inner, outer), max(inner, outer)), z, (lamp_y - 0.08, lamp_y + 0.09), lamp)

