@@ -8,6 +8,7 @@ import time
 from typing import Any, Final
 
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
@@ -48,7 +49,8 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self._active = False
         self._incompatible_qos = ""
         self._diagnostics = Diagnostics(self, self._health)
-        self._timer = self.create_timer(self._values().diagnostics_period_s, self._diagnostics.report)
+        # By the steady clock: with use_sim_time and no /clock the node's own stands still.
+        self._timer = self.create_timer(1.0, self._diagnostics.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
 
@@ -74,13 +76,12 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def on_configure(self, state: LifecycleState) -> Any:
         """Check the parameters, open the model in its worker thread, subscribe."""
-        self.failure = self._refusal() or self._open_session(self._values())
+        self.failure = self._refusal() or self._start(self._values())
         if self.failure:
             self._close_session()
             if not self.quiet:
                 self.get_logger().error(f"cannot configure: {self.failure}")
             return TransitionCallbackReturn.FAILURE
-        self._subscribe(self._values())
         self._announce()
         return super().on_configure(state)
 
@@ -168,9 +169,17 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             live = {p.name: p.value for p in parameters if p.name in specs() and specs()[p.name].live}
             self._session.apply(dataclasses.replace(self._session.parameters, **live))
 
-    def _open_session(self, parameters: NodeParameters) -> str:
-        self._session = Session(self, parameters)
-        return self._session.open(self.stopping)
+    def _start(self, parameters: NodeParameters) -> str:
+        """Returns why it failed; empty when it did not."""
+        try:
+            self._timer.timer_period_ns = round(parameters.diagnostics_period_s * 1e9)
+            self._session = Session(self, parameters)
+            failure = self._session.open(self.stopping)
+            if not failure:
+                self._subscribe(parameters)
+        except Exception as error:  # noqa: BLE001  rclpy swallows what a transition raises: say it instead
+            return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return failure
 
     def _close_session(self) -> None:
         for subscription in self._inputs:

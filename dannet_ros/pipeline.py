@@ -28,6 +28,7 @@ class FramePipeline:
         settings: how pictures become labels; the executor thread may set a new object between frames.
         overlay_alpha: opacity of the overlay, likewise.
         max_age_ms: frames older than this are dropped; 0 = off.
+        abandoned: set when the worker was left behind: a frame that ends after all is not published any more.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class FramePipeline:
         self.settings = InferenceSettings()
         self.overlay_alpha = 0.5
         self.max_age_ms = 0.0
+        self.abandoned = False
 
     def __call__(self, segmenter: NightSegmenter, received: Received) -> None:
         """Process one frame; never raises: the next frame may be a good one."""
@@ -69,6 +71,8 @@ class FramePipeline:
         if segmenter.settings is not self.settings:
             segmenter.settings = self.settings
         prediction = segmenter.segment(rgb, with_relit="relit" in wanted)
+        if self.abandoned:
+            return "stale"
         labelled_s = time.perf_counter()
         self._publishers.publish(header, Picture(prediction, rgb, self.overlay_alpha), wanted)
         self._publishers.publish_camera_info(header)

@@ -72,10 +72,11 @@ class Session:
 
     def close(self) -> bool:
         """Stop the worker, which closes the model, and give the publishers back; False when the worker hangs."""
-        stopped = self.worker.stop(STOP_TIMEOUT_S)
-        if stopped:
-            self.publishers.destroy()
-        return stopped
+        if not self.worker.stop(STOP_TIMEOUT_S):
+            self._pipeline.abandoned = True
+            return False
+        self.publishers.destroy()
+        return True
 
     @property
     def counts(self) -> dict[str, int]:

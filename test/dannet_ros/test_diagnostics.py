@@ -134,7 +134,8 @@ def test_worker_left_behind_does_not_block_cleanup(make_rig: Callable[..., Any],
     camera = rig.camera(Image, "image")
     rig.listen("label")
     release, worker = threading.Event(), rig.node._session.worker
-    worker._label = lambda *_: release.wait(30)
+    label = worker._label
+    worker._label = lambda segmenter, received: (release.wait(30), label(segmenter, received))
     camera.publish(to_image(night, "rgb8", Header()))
     rig.until(lambda: worker.busy_s > 0)
     started = time.monotonic()
@@ -144,3 +145,16 @@ def test_worker_left_behind_does_not_block_cleanup(make_rig: Callable[..., Any],
     assert rig.node.hung
     assert rig.node.autostart(), "a new worker takes over"
     release.set()
+    rig.until(lambda: not worker._thread.is_alive())
+    rig.spin(0.2)
+    assert not rig.came["label"], "what it was at is not published any more"
+    camera.publish(to_image(night, "rgb8", Header()))
+    rig.until(lambda: len(rig.came["label"]) == 1)
+
+
+def test_reports_go_on_while_the_simulated_clock_stands_still(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(diagnostics_period_s=0.1, use_sim_time=True)
+    reports: list[Any] = []
+    rig.other.create_subscription(DiagnosticArray, "/diagnostics", lambda m: reports.extend(m.status), 10)
+    rig.until(lambda: len(reports) > 2)
+    assert "the topic has no publisher" in reports[-1].message
