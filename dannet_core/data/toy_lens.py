@@ -15,6 +15,9 @@ from dannet_core.pixels import Rgb
 DAY_EXPOSURE = 0.95
 NIGHT_EXPOSURE = 0.72
 FLARE_REACH = 64
+SMALLEST_HALO = 0.55
+"""Pixels of the quarter-size picture, below which a lamp's bloom adds nothing to its own pixels'."""
+MIRROR_REACH_M = 70.0
 ROAD_MIRROR = 0.13
 """Share of a lamp's light that a damp road mirrors."""
 
@@ -42,13 +45,13 @@ def _add_halos(target: Floats32, lights: tuple[Light, ...], raster: Raster) -> N
     for index, (u, v) in zip(ahead.tolist(), pixels.tolist(), strict=True):
         depth, light = float(points[index, 2]), lights[index]
         radius = light.radius * camera.focal / depth / 4
-        if radius < 0.35 or not (0 <= u < camera.width and 0 <= v < camera.height):
+        if radius < SMALLEST_HALO or not (0 <= u < camera.width and 0 <= v < camera.height):
             continue
         if raster.depth_at(u, v) < depth / 1.04:
             continue
         rgb = np.asarray(light.rgb) / (1.0 + depth / 60)
         _add_spot(target, (u / 4, v / 4), (max(radius, 0.7), max(radius, 0.7)), rgb)
-        if light.streak > 0:
+        if light.streak > 0 and depth < MIRROR_REACH_M:
             _add_mirror_image(target, light, (radius, depth), raster)
 
 

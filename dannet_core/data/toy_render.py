@@ -70,7 +70,7 @@ def _compose(raster: Raster, shading: Shading, night: bool) -> Floats32:
     return picture
 
 
-def _gather_rgb(table: Floats32, index: npt.NDArray[np.int32]) -> Floats32:
+def _gather_rgb(table: Floats32, index: npt.NDArray[np.intp]) -> Floats32:
     """table[index] for F x 3 tables: one look-up of 16-byte rows is faster than three of four bytes."""
     padded = np.zeros((len(table), 4), dtype=np.float32)
     padded[:, :3] = table
