@@ -20,8 +20,6 @@ Counts = npt.NDArray[np.int64]
 UNKNOWN: Final = NUM_CLASSES
 """Column of pixels that were predicted 255, no class at all; as in cityscapesscripts they count as missed."""
 _BINS: Final = NUM_CLASSES * (NUM_CLASSES + 1)
-_EXACT_COUNT: Final = 1 << 23
-"""Pixels counted at once on a device: float32 bins count exactly up to twice that."""
 
 
 class ConfusionMatrix:
@@ -77,17 +75,16 @@ class ConfusionMatrix:
 
         if labels.shape != predictions.shape:
             raise ImageError(f"predictions: got {tuple(predictions.shape)} pixels, expected {tuple(labels.shape)}")
-        truth, taken = labels.flatten().to(torch.int32), predictions.flatten().to(torch.int32)
+        truth, taken = labels.flatten().long(), predictions.flatten().long()
         taken = torch.where((taken < 0) | (taken >= NUM_CLASSES), UNKNOWN, taken)
-        # One bin more for what is left out: selecting pixels instead would make the host wait for their number.
+        # One bin more for what is left out: selecting pixels instead would make the host wait for their number, as
+        # bincount does for the largest value.
         left_out = (truth < 0) | (truth >= NUM_CLASSES)
-        bins = torch.where(left_out, _BINS, truth * (NUM_CLASSES + 1) + taken).float()
+        bins = torch.where(left_out, _BINS, truth * (NUM_CLASSES + 1) + taken)
         if self._device is None or self._device.device != bins.device:
             self._fetch()
-            self._device = torch.zeros(_BINS, dtype=torch.int64, device=bins.device)
-        for part in torch.split(bins, _EXACT_COUNT):
-            # histc, unlike bincount, knows the size of its result beforehand.
-            self._device += torch.histc(part, bins=_BINS + 1, min=0, max=_BINS + 1)[:_BINS].to(torch.int64)
+            self._device = torch.zeros(_BINS + 1, dtype=torch.int64, device=bins.device)
+        self._device.scatter_add_(0, bins, torch.ones((), dtype=torch.int64, device=bins.device).expand_as(bins))
 
     def __iadd__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """Add another matrix's pixels to this one's."""
@@ -140,7 +137,7 @@ class ConfusionMatrix:
 
     def _fetch(self) -> None:
         if self._device is not None:
-            self._host += self._device.cpu().numpy().reshape(self._host.shape)
+            self._host += self._device.cpu().numpy()[:_BINS].reshape(self._host.shape)
             self._device.zero_()
 
 
