@@ -103,9 +103,9 @@ def _likeliest_nearby(logits: Tensor, pseudo_labels: Tensor) -> Tensor:
 
     Meaningless where the neighbourhood has no static label.
     """
-    labels = pseudo_labels.int()
     # One bit a class: the union of the nine label sets is four ORs on a single plane, whatever the number of classes.
-    near = torch.where(labels < NUM_STATIC, 1 << labels.clamp(max=NUM_STATIC), 0)
+    # All ignored labels share the bit above the static ones, which is not looked at.
+    near = 1 << pseudo_labels.int().clamp(max=NUM_STATIC)
     near = functional.pad(near, (1, 1, 1, 1))
     near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
     near = near[..., :-2] | near[..., 1:-1] | near[..., 2:]
