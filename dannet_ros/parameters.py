@@ -111,7 +111,9 @@ class NodeParameters:
         "QoS reliability of the image subscription; best_effort receives from every publisher.",
         choices=("best_effort", "reliable"),
     )
-    input_depth: int = _parameter(1, "QoS history depth of the image subscription, messages.", (1, 100))
+    input_depth: int = _parameter(
+        2, "QoS history depth of the image subscription, messages; the newest wins whatever it is.", (1, 100)
+    )
     max_age_ms: float = _parameter(
         0.0, "Frames older than this when their turn comes are dropped, ms by the node's clock; 0 = off.", (0, 3.6e6)
     )
