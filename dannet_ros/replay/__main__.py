@@ -51,7 +51,8 @@ def _run_verb(verb: str, argv: Sequence[str]) -> int:
         settings = parse(module.Settings, argv, verb, module.DESCRIPTION)
         code: int = module.run(settings)
     except DannetError as error:
-        print(f"{verb}: {error}", file=sys.stderr)
+        # The settings parser names the verb itself.
+        print(f"{verb}: {str(error).removeprefix(f'{verb}: ')}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print(f"{verb}: interrupted", file=sys.stderr)
