@@ -41,8 +41,9 @@ class ClassShares:
         """a_k: share of the labelled pixels that belong to class k (DANNet, eq. 1), each above 0.
 
         Classes that never occur get the geometric mean of the others: -log a_k is then the mean of equation 2, hence
-        their weight is exactly ``avg``: neither pushed nor held back. The 1e-9 or so that a clipped zero would give
-        makes a class that the network never saw the most favoured of all, and squeezes the others together.
+        their weight is exactly ``avg``, neither pushed nor held back (and the shares add up to more than 1). The 1e-9
+        or so that a clipped zero would give makes a class that the network never saw the most favoured of all, and
+        squeezes the others together.
         """
         counted = np.asarray(self.pixels, dtype=np.float64)
         shares = counted / counted.sum()

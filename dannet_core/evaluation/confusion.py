@@ -76,11 +76,11 @@ class ConfusionMatrix:
         if labels.shape != predictions.shape:
             raise ImageError(f"predictions: got {tuple(predictions.shape)} pixels, expected {tuple(labels.shape)}")
         truth, taken = labels.flatten().long(), predictions.flatten().long()
-        taken = torch.where((taken < 0) | (taken >= NUM_CLASSES), UNKNOWN, taken)
+        taken = taken.masked_fill((taken < 0) | (taken >= NUM_CLASSES), UNKNOWN)
         # One bin more for what is left out: selecting pixels instead would make the host wait for their number, as
         # bincount does for the largest value.
         left_out = (truth < 0) | (truth >= NUM_CLASSES)
-        bins = torch.where(left_out, _BINS, truth * (NUM_CLASSES + 1) + taken)
+        bins = (truth * (NUM_CLASSES + 1) + taken).masked_fill(left_out, _BINS)
         if self._device is None or self._device.device != bins.device:
             self._fetch()
             self._device = torch.zeros(_BINS + 1, dtype=torch.int64, device=bins.device)
