@@ -13,13 +13,11 @@ WEIGHTS = torch.from_numpy(reweighting_vector(CITYSCAPES_CLASS_SHARES, std=0.05)
 
 def everything(image, residual, logits, labels, weights):
     """All losses of a training step, as one scalar."""
-    relit = image + residual
-    intensity = mean_intensity(image)
-    light = [light_loss(image, relit, intensity, tv, how).total for tv, how in (("mean", "l1"), ("released",) * 2)]
-    static = [static_loss(logits, labels, v, 1.0, weights) for v in ("paper", "focal", "cross_entropy", "official")]
-    segmentation = [segmentation_loss(logits, labels, weights, by) for by in ("released", "pixels")]
+    light = light_loss(image, image + residual, mean_intensity(image)).total
+    static = [static_loss(logits, labels, variant, 1.0, weights) for variant in ("paper", "official")]
+    segmentation = segmentation_loss(logits, labels, weights)
     adversarial = [adversarial_loss(logits), discriminator_loss(logits, logits)]
-    return torch.stack([*light, *static, *segmentation, *adversarial]).sum()
+    return torch.stack([light, *static, segmentation, *adversarial]).sum()
 
 
 @pytest.fixture
