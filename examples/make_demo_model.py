@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dannet_core.data.toy_render import render
-from dannet_core.data.toy_world import World
+from dannet_core.data.toy_city.render import render
+from dannet_core.data.toy_city.world import World
 from dannet_core.deploy.onnx_export import export_onnx
 from dannet_core.errors import OutputError
 from dannet_core.metadata import ModelMetadata

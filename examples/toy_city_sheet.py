@@ -12,8 +12,8 @@ from PIL import Image
 
 from dannet_core.atomic_files import write_whole
 from dannet_core.classes import CLASS_COLORS
-from dannet_core.data.toy_render import render
-from dannet_core.data.toy_world import World
+from dannet_core.data.toy_city.render import render
+from dannet_core.data.toy_city.world import World
 
 SCENES = ((2, 5.0), (3, 11.0), (6, 11.1), (4, 16.6))
 SIZE, SHOWN = (540, 960), (252, 448)

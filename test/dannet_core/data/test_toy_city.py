@@ -7,7 +7,8 @@ import pytest
 
 from dannet_core.classes import IGNORE_ID, train_ids_from_label_ids
 from dannet_core.data.registry import open_data_set, open_pairs
-from dannet_core.data.toy_city import DataSetCounts, label_ids, write_data_set, write_drive
+from dannet_core.data.toy_city import DataSetCounts, write_data_set, write_drive
+from dannet_core.data.toy_city.writing import label_ids
 from dannet_core.errors import DannetError
 from dannet_core.pixels import read_rgb
 

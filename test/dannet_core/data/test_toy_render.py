@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from dannet_core.classes import CLASS_NAMES
-from dannet_core.data.toy_mesh import CLASS, MeshBuilder, Paint
-from dannet_core.data.toy_raster import Camera, rasterize
-from dannet_core.data.toy_render import render
-from dannet_core.data.toy_world import Pose, World
+from dannet_core.data.toy_city.mesh import CLASS, MeshBuilder, Paint
+from dannet_core.data.toy_city.raster import Camera, rasterize
+from dannet_core.data.toy_city.render import render
+from dannet_core.data.toy_city.world import Pose, World
 
 SIZE = (180, 320)
 

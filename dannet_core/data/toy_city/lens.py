@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.data.toy_mesh import Floats, Light
-from dannet_core.data.toy_raster import Floats32, Raster
+from dannet_core.data.toy_city.mesh import Floats, Light
+from dannet_core.data.toy_city.raster import Floats32, Raster
 from dannet_core.pixels import Rgb
 
 DAY_EXPOSURE = 0.95

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dannet_core.data.toy_mesh import CLASS, Color, Footprint, Light, Mesh, MeshBuilder, Paint, bar, disc, ring
+from dannet_core.data.toy_city.mesh import CLASS, Color, Footprint, Light, Mesh, MeshBuilder, Paint, bar, disc, ring
 
 SKIN: tuple[Color, ...] = ((0.55, 0.35, 0.25), (0.40, 0.23, 0.14), (0.16, 0.08, 0.05), (0.62, 0.42, 0.32))
 CLOTHES: tuple[Color, ...] = (

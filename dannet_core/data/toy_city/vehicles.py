@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.data.toy_mesh import CLASS, Color, Floats, Footprint, Light, Mesh, MeshBuilder, Paint, disc
+from dannet_core.data.toy_city.mesh import CLASS, Color, Floats, Footprint, Light, Mesh, MeshBuilder, Paint, disc
 
 GLASS: Color = (0.03, 0.04, 0.05)
 RUBBER: Color = (0.012, 0.012, 0.013)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.data.toy_raster import FAR_INVERSE, NEAR_M, Floats32, Raster
+from dannet_core.data.toy_city.raster import FAR_INVERSE, NEAR_M, Floats32, Raster
 
 STEP = 2
 """Light and texture are computed on every second pixel of each axis: smooth enough, and four times cheaper."""

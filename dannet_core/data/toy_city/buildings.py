@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dannet_core.data.toy_mesh import BLACK, CLASS, Color, Light, Mesh, MeshBuilder, Paint
+from dannet_core.data.toy_city.mesh import BLACK, CLASS, Color, Light, Mesh, MeshBuilder, Paint
 
 STOREY_M = 3.1
 SHOP_M = 3.9

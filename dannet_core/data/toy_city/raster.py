@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.data.toy_mesh import CLASS, Floats, Mesh
-from dannet_core.data.toy_world import Pose
+from dannet_core.data.toy_city.mesh import CLASS, Floats, Mesh
+from dannet_core.data.toy_city.world import Pose
 from dannet_core.pixels import Labels
 
 Floats32 = npt.NDArray[np.float32]

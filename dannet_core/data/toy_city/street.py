@@ -6,7 +6,19 @@ from functools import lru_cache
 
 import numpy as np
 
-from dannet_core.data.toy_mesh import CLASS, Color, Floats, Footprint, Light, Mesh, MeshBuilder, Paint, bar, blob, disc
+from dannet_core.data.toy_city.mesh import (
+    CLASS,
+    Color,
+    Floats,
+    Footprint,
+    Light,
+    Mesh,
+    MeshBuilder,
+    Paint,
+    bar,
+    blob,
+    disc,
+)
 
 TREE_KINDS = 40
 METAL: Color = (0.13, 0.14, 0.14)

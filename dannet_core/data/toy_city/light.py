@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dannet_core.data.toy_blocks import KERB_M, LAMP_SPACING_M, LAMP_X
-from dannet_core.data.toy_mesh import Floats, Footprint, Light
-from dannet_core.data.toy_raster import Camera, Floats32, Raster, linear
-from dannet_core.data.toy_street import LAMP_ARM_M, LAMP_HEIGHT_M
-from dannet_core.data.toy_surface import STEP, Surface
-from dannet_core.data.toy_world import Scene, World
+from dannet_core.data.toy_city.blocks import KERB_M, LAMP_SPACING_M, LAMP_X
+from dannet_core.data.toy_city.mesh import Floats, Footprint, Light
+from dannet_core.data.toy_city.raster import Camera, Floats32, Raster, linear
+from dannet_core.data.toy_city.street import LAMP_ARM_M, LAMP_HEIGHT_M
+from dannet_core.data.toy_city.surface import STEP, Surface
+from dannet_core.data.toy_city.world import Scene, World
 
 BUILDING_LINE_M = 11.0
 SHADOW_REACH_M = 90.0

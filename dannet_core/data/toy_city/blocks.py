@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from dannet_core.data import toy_people, toy_street, toy_vehicles
-from dannet_core.data.toy_buildings import WALLS, House, house
-from dannet_core.data.toy_mesh import CLASS, Color, Floats, Mesh, MeshBuilder, Paint, joined
+from dannet_core.data.toy_city import people, street, vehicles
+from dannet_core.data.toy_city.buildings import WALLS, House, house
+from dannet_core.data.toy_city.mesh import CLASS, Color, Floats, Mesh, MeshBuilder, Paint, joined
 
 BLOCK_M = 84.0
 CROSSING_M = 12.0
@@ -169,16 +169,16 @@ def _garden(rng: np.random.Generator, side: int, z: float, width: float) -> Mesh
     spots = sorted(rng.uniform(0.1, 0.9, 5), reverse=True)
     for spot in spots:
         x = side * rng.uniform(FRONT_X + 3, 26.0)
-        parts.append(toy_street.tree(int(rng.integers(8, toy_street.TREE_KINDS))).placed(x, z + spot * width))
+        parts.append(street.tree(int(rng.integers(8, street.TREE_KINDS))).placed(x, z + spot * width))
     kind = rng.random()
     rgb: Color = WALLS[int(rng.integers(len(WALLS)))]
     edge = (
-        toy_street.fence(width, rng.uniform(1.0, 1.5))
+        street.fence(width, rng.uniform(1.0, 1.5))
         if kind < 0.5
-        else toy_street.garden_wall(width, rng.uniform(0.9, 2.0), rgb)
+        else street.garden_wall(width, rng.uniform(0.9, 2.0), rgb)
     )
     if rng.random() < 0.5:
-        parts.append(toy_street.hedge(rng, width, rng.uniform(1.2, 1.9)).placed(side * (FRONT_X + 0.5), z))
+        parts.append(street.hedge(rng, width, rng.uniform(1.2, 1.9)).placed(side * (FRONT_X + 0.5), z))
     parts.append(edge.placed(inner, z))
     return joined(parts)
 
@@ -198,17 +198,17 @@ def _street(rng: np.random.Generator) -> list[tuple[float, Mesh]]:
 
 
 def _lamps() -> list[tuple[float, Mesh]]:
-    right = [(z, toy_street.street_lamp(-1.0).placed(LAMP_X, z)) for z in np.arange(0.0, BLOCK_M, LAMP_SPACING_M)]
-    left = [(z, toy_street.street_lamp(1.0).placed(-LAMP_X, z)) for z in np.arange(14.0, BLOCK_M, LAMP_SPACING_M)]
+    right = [(z, street.street_lamp(-1.0).placed(LAMP_X, z)) for z in np.arange(0.0, BLOCK_M, LAMP_SPACING_M)]
+    left = [(z, street.street_lamp(1.0).placed(-LAMP_X, z)) for z in np.arange(14.0, BLOCK_M, LAMP_SPACING_M)]
     return right + left
 
 
 def _signals(rng: np.random.Generator) -> list[tuple[float, Mesh]]:
-    signal = str(rng.choice(list(toy_street.SIGNALS), p=[0.3, 0.1, 0.6]))
-    things = [(BLOCK_M - 6.0, toy_street.traffic_light(signal, -4.4).placed(6.9, BLOCK_M - 6.0))]
-    things.append((CROSSING_M + 0.5, toy_street.traffic_light(signal, 0.0).placed(7.1, CROSSING_M + 0.5)))
-    things.append((CROSSING_M + 0.5, toy_street.traffic_light(signal, 0.0).placed(-7.1, CROSSING_M + 0.5)))
-    things.append((BLOCK_M - 6.5, toy_street.traffic_light(signal, 0.0).placed(-6.9, BLOCK_M - 6.5)))
+    signal = str(rng.choice(list(street.SIGNALS), p=[0.3, 0.1, 0.6]))
+    things = [(BLOCK_M - 6.0, street.traffic_light(signal, -4.4).placed(6.9, BLOCK_M - 6.0))]
+    things.append((CROSSING_M + 0.5, street.traffic_light(signal, 0.0).placed(7.1, CROSSING_M + 0.5)))
+    things.append((CROSSING_M + 0.5, street.traffic_light(signal, 0.0).placed(-7.1, CROSSING_M + 0.5)))
+    things.append((BLOCK_M - 6.5, street.traffic_light(signal, 0.0).placed(-6.9, BLOCK_M - 6.5)))
     return things
 
 
@@ -223,12 +223,12 @@ def _kerb_row(rng: np.random.Generator, side: int) -> list[tuple[float, Mesh]]:
             continue
         if roll < 0.36:
             things.append(
-                (at, toy_street.tree(int(rng.integers(toy_street.TREE_KINDS // 2))).placed(x + side * 0.4, at, KERB_M))
+                (at, street.tree(int(rng.integers(street.TREE_KINDS // 2))).placed(x + side * 0.4, at, KERB_M))
             )
         elif roll < 0.62:
-            things.append((at, toy_street.traffic_sign(str(rng.choice(kinds))).placed(x, at, KERB_M)))
+            things.append((at, street.traffic_sign(str(rng.choice(kinds))).placed(x, at, KERB_M)))
         elif roll < 0.88:
-            make = toy_people.parked_motorcycle if rng.random() < 0.35 else toy_people.parked_bicycle
+            make = people.parked_motorcycle if rng.random() < 0.35 else people.parked_bicycle
             turn = float(rng.uniform(-35, 35))
             things.append((at, make(rng).turned(turn).placed(x + side * 0.5, at, KERB_M)))
     return things
@@ -236,12 +236,12 @@ def _kerb_row(rng: np.random.Generator, side: int) -> list[tuple[float, Mesh]]:
 
 def _parked(rng: np.random.Generator, side: int) -> list[tuple[float, Mesh]]:
     things: list[tuple[float, Mesh]] = []
-    bodies = (toy_vehicles.SALOON, toy_vehicles.HATCHBACK, toy_vehicles.ESTATE)
+    bodies = (vehicles.SALOON, vehicles.HATCHBACK, vehicles.ESTATE)
     for z in np.arange(CROSSING_M + 7.0, BLOCK_M - 13.0, 5.9):
         if rng.random() < 0.45:
             continue
-        color = toy_vehicles.CAR_COLORS[int(rng.integers(len(toy_vehicles.CAR_COLORS)))]
+        color = vehicles.CAR_COLORS[int(rng.integers(len(vehicles.CAR_COLORS)))]
         body = bodies[int(rng.integers(3))]
-        mesh = toy_vehicles.vehicle(body, color, away=side > 0, lit=False)
+        mesh = vehicles.vehicle(body, color, away=side > 0, lit=False)
         things.append((float(z), mesh.placed(side * 5.45, float(z))))
     return things

@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from dannet_core.data import toy_blocks, toy_people, toy_vehicles
-from dannet_core.data.toy_blocks import BLOCK_M, Block
-from dannet_core.data.toy_mesh import Floats, Mesh, joined
+from dannet_core.data.toy_city import blocks, people, vehicles
+from dannet_core.data.toy_city.blocks import BLOCK_M, Block
+from dannet_core.data.toy_city.mesh import Floats, Mesh, joined
 
 EGO_SPEED_MPS = 8.0
 VIEW_M = 230.0
@@ -92,21 +92,21 @@ class World:
         """Everything in view of ``pose``, in drawing order."""
         first = int(np.floor((pose.z - BEHIND_M) / BLOCK_M))
         last = int(np.floor((pose.z + VIEW_M) / BLOCK_M))
-        blocks = [self._block(index) for index in range(last, first - 1, -1)]
+        in_view = [self._block(index) for index in range(last, first - 1, -1)]
         # Nothing at the kerb is ever hidden by a house, so houses can all be drawn first.
-        street = [placed for block in blocks for placed in block.street] + list(self._traffic(pose))
+        street = [placed for block in in_view for placed in block.street] + list(self._traffic(pose))
         near = pose.z - BEHIND_M
         visible = sorted(((z, mesh) for z, mesh in street if near < z < pose.z + VIEW_M), key=lambda item: -item[0])
-        layers = [toy_blocks.skyline(self.seed).placed(0.0, pose.z + VIEW_M)]
-        layers += [block.ground for block in blocks] + [block.houses for block in blocks]
-        roofs = np.concatenate([block.roof_heights for block in reversed(blocks)], axis=1)
+        layers = [blocks.skyline(self.seed).placed(0.0, pose.z + VIEW_M)]
+        layers += [block.ground for block in in_view] + [block.houses for block in in_view]
+        roofs = np.concatenate([block.roof_heights for block in reversed(in_view)], axis=1)
         return Scene(joined(layers + [mesh for _, mesh in visible]), roofs, first * BLOCK_M)
 
     def _block(self, index: int) -> Block:
         if index not in self._blocks:
             if len(self._blocks) > 16:
                 self._blocks.pop(min(self._blocks))
-            self._blocks[index] = toy_blocks.block(np.random.default_rng([self.seed, 7, index % 2**31]), index)
+            self._blocks[index] = blocks.block(np.random.default_rng([self.seed, 7, index % 2**31]), index)
         return self._blocks[index]
 
     def _traffic(self, pose: Pose) -> Iterator[tuple[float, Mesh]]:
@@ -154,25 +154,25 @@ def _jitter(seed: int, lane: int, number: int) -> float:
 def _vehicle(seed: int, number: int, away: bool) -> Mesh:
     rng = np.random.default_rng([seed, 21 + int(away), number % 2**31])
     kind = rng.random()
-    color = toy_vehicles.CAR_COLORS[int(rng.integers(len(toy_vehicles.CAR_COLORS)))]
+    color = vehicles.CAR_COLORS[int(rng.integers(len(vehicles.CAR_COLORS)))]
     if kind < 0.13:
-        return toy_vehicles.vehicle(toy_vehicles.TRUCK, (0.5, 0.5, 0.48), away)
+        return vehicles.vehicle(vehicles.TRUCK, (0.5, 0.5, 0.48), away)
     if kind < 0.27:
-        return toy_vehicles.vehicle(toy_vehicles.BUS, (0.03, 0.14, 0.36), away, interior=0.3)
+        return vehicles.vehicle(vehicles.BUS, (0.03, 0.14, 0.36), away, interior=0.3)
     if kind < 0.37 and not away:
-        return toy_vehicles.vehicle(toy_vehicles.TRAM, (0.45, 0.44, 0.40), away, interior=0.3)
-    bodies = (toy_vehicles.SALOON, toy_vehicles.HATCHBACK, toy_vehicles.ESTATE)
-    return toy_vehicles.vehicle(bodies[int(rng.integers(3))], color, away)
+        return vehicles.vehicle(vehicles.TRAM, (0.45, 0.44, 0.40), away, interior=0.3)
+    bodies = (vehicles.SALOON, vehicles.HATCHBACK, vehicles.ESTATE)
+    return vehicles.vehicle(bodies[int(rng.integers(3))], color, away)
 
 
 @lru_cache(maxsize=256)
 def _rider(seed: int, number: int, away: bool) -> Mesh:
     rng = np.random.default_rng([seed, 31 + int(away), number % 2**31])
-    make = toy_people.motorcyclist if rng.random() < 0.35 else toy_people.cyclist
+    make = people.motorcyclist if rng.random() < 0.35 else people.cyclist
     return make(rng, away)
 
 
 @lru_cache(maxsize=1024)
 def _walker(seed: int, number: int, step: int) -> Mesh:
     rng = np.random.default_rng([seed, 41, number % 2**31])
-    return toy_people.person(rng, float(np.cos(step * np.pi / 4)))
+    return people.person(rng, float(np.cos(step * np.pi / 4)))

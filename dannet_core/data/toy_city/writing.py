@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from dannet_core.atomic_files import write_whole
 from dannet_core.classes import CLASS_NAMES, IGNORE_ID, LABEL_ID_TO_TRAIN_ID
-from dannet_core.data.toy_render import check_size, render
-from dannet_core.data.toy_world import Pose, World
+from dannet_core.data.toy_city.render import check_size, render
+from dannet_core.data.toy_city.world import Pose, World
 from dannet_core.errors import OutputError, SettingsError
 from dannet_core.pixels import Labels, Rgb, write_png
 

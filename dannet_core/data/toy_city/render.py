@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.data.toy_lens import bloom, develop
-from dannet_core.data.toy_light import Shading, day_shading, night_shading
-from dannet_core.data.toy_raster import Camera, Floats32, Raster, linear, rasterize
-from dannet_core.data.toy_surface import TEXTURE_SIDE, grain, surface_of
-from dannet_core.data.toy_world import Pose, World
+from dannet_core.data.toy_city.lens import bloom, develop
+from dannet_core.data.toy_city.light import Shading, day_shading, night_shading
+from dannet_core.data.toy_city.raster import Camera, Floats32, Raster, linear, rasterize
+from dannet_core.data.toy_city.surface import TEXTURE_SIDE, grain, surface_of
+from dannet_core.data.toy_city.world import Pose, World
 from dannet_core.errors import SettingsError
 from dannet_core.pixels import MIN_SIDE, Labels, Rgb
 

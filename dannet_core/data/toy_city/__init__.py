@@ -1,0 +1,5 @@
+"""The toy city: a procedural street by day and night with exact labels, on disk as real data sets are."""
+
+from dannet_core.data.toy_city.writing import DataSetCounts, DriveSummary, write_data_set, write_drive
+
+__all__ = ["DataSetCounts", "DriveSummary", "write_data_set", "write_drive"]
