@@ -60,6 +60,23 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(words: list[str], pattern: st
     assert re.search(pattern, lines[0])
 
 
+def test_unknown_parameter_in_a_file_is_one_line(tmp_path: Path) -> None:
+    params = tmp_path / "mine.param.yaml"
+    params.write_text("/night_seg:\n  ros__parameters:\n    model: x.onnx\n    overlay_alfa: 0.3\n")
+    code, lines = finish(start("--ros-args", "--params-file", str(params)))
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert "parameter overlay_alfa: unknown: did you mean overlay_alpha?" in lines[0]
+
+
+def test_shipped_params_file_is_accepted(tiny_model: Path) -> None:
+    params = ROOT / "config" / "night_seg.param.yaml"
+    process = start("--ros-args", "--params-file", str(params), "-p", f"model:={tiny_model}", "-p", "reweight_std:=1.0")
+    code, lines = finish(process)
+    assert code == 2
+    assert "reweight_std" in lines[0], "the one wrong value is what stops it"
+
+
 def test_arguments_that_are_not_ros_arguments_are_refused() -> None:
     code, lines = finish(start("model.onnx"))
     assert code == 2
