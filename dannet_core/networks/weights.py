@@ -86,8 +86,11 @@ def load_weights_into(net: DANNet, path: str | Path, parts: Collection[str] = PA
             start the adaptation from.
 
     Raises:
+        SettingsError: a part does not exist.
         ModelFileError: as in `load_weights`; nothing is loaded then.
     """
+    if not parts or not set(parts) <= set(PARTS):
+        raise SettingsError(f"parts: got {tuple(parts)}, expected one or both of {', '.join(PARTS)}")
     header, state = _read(path)
     ModelMetadata.from_strings(header, str(path))
     skipped = tuple(f"{part}." for part in PARTS if part not in parts)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from dannet_core.deploy.onnx_export import export_onnx
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet
 
@@ -49,3 +52,8 @@ def light_metadata() -> ModelMetadata:
 @pytest.fixture(scope="session")
 def light_net(make_net, light_metadata) -> DANNet:
     return make_net(light_metadata)
+
+
+@pytest.fixture(scope="session")
+def light_fp32(light_net, light_metadata, tmp_path_factory) -> Path:
+    return export_onnx(light_net, light_metadata, SIZE, tmp_path_factory.mktemp("fp32") / "light.onnx")

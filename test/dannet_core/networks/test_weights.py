@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dannet_core.errors import ModelFileError, OutputError
+from dannet_core.errors import ModelFileError, OutputError, SettingsError
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet, build_discriminator, load_weights, save_weights
 from dannet_core.networks.weights import load_discriminator, load_metadata, load_weights_into, save_discriminator
@@ -142,6 +142,8 @@ def test_a_source_only_model_starts_the_segmentation_of_a_full_one(tmp_path):
     relighting = full.relighting.encoder[1].weight.clone()
     with pytest.raises(ModelFileError, match=r"key 'relighting.encoder.1.weight': got nothing"):
         load_weights_into(full, path)
+    with pytest.raises(SettingsError, match=r"parts: got \('head',\)"):
+        load_weights_into(full, path, parts=("head",))
     load_weights_into(full, path, parts=("segmentation",))
     assert torch.equal(full.segmentation.low_classifier.weight, source.segmentation.low_classifier.weight)
     assert torch.equal(full.relighting.encoder[1].weight, relighting)
