@@ -46,6 +46,7 @@ $(VENV)/.ready: setup.py constraints.txt
 	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(VENV)
 	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ros,train,test,dev]"
+	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --no-deps --requirement .ci/without_dependencies.txt
 	touch $@
 
 $(DEMO_VENV)/.ready: setup.py constraints.txt

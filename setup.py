@@ -22,6 +22,8 @@ DATA_FILES = [
     ("share/dannet_ros", ["package.xml"]),
     ("share/dannet_ros/launch", files("launch/*.launch.py")),
     ("share/dannet_ros/config", files("config/*.*")),
+    ("share/dannet_ros/config/train", files("config/train/*.yaml")),
+    ("share/dannet_ros/config/train/ablations", files("config/train/ablations/*.yaml")),
     ("lib/dannet_ros", files("resource/lib/dannet_ros/*")),
     ("lib/dannet_core", files("resource/lib/dannet_core/*")),
 ]
@@ -44,7 +46,7 @@ EXTRAS = {
         "onnxscript>=0.5,<1",
     ],
     "gpu": ["pycuda>=2024.1", "tensorrt>=10.3"],
-    "test": ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7"],
+    "test": ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "scikit-image>=0.24,<1"],
     "dev": [
         "ruff>=0.17,<0.18",
         "mypy>=2.4,<3",

@@ -1,7 +1,7 @@
 """Settings of a command: one dataclass gives its options, its `--help`, its YAML keys and its checks.
 
-Later wins: the dataclass's defaults, then `--config FILE.yaml`, then `--name value` (`--group.name value` for a nested
-dataclass). Every mistake is a `SettingsError` that names the key.
+Later wins: the dataclass's defaults, then each `--config FILE.yaml`, then `--name value` (`--group.name value` for a
+nested dataclass). Every mistake is a `SettingsError` that names the key.
 """
 
 from __future__ import annotations
@@ -69,8 +69,10 @@ def parse(
     """
     keys = {key.name: key for key in _keys(kind)}
     given = _command_line(keys, list(argv), prog, description)
-    config = given.pop("config", None)
-    values = given if config is None else _flatten(read_yaml(config), keys, config) | given
+    values: dict[str, Any] = {}
+    for config in given.pop("config", []):
+        values |= _flatten(read_yaml(config), keys, config)
+    values |= given
     if presets is not None:
         name = _read(keys["preset"], values.get("preset", keys["preset"].field.default))
         values = {**presets[name], **values}
@@ -159,7 +161,7 @@ def _keys(kind: type, prefix: str = "") -> list[_Key]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{self.prog}: {message}: see {self.prog} --help")
+        raise SettingsError(f"{message}: see {self.prog} --help")
 
 
 def _command_line(keys: Mapping[str, _Key], argv: list[str], prog: str, description: str) -> dict[str, Any]:
@@ -167,7 +169,13 @@ def _command_line(keys: Mapping[str, _Key], argv: list[str], prog: str, descript
     for key in keys.values():
         if key.positional:
             parser.add_argument(key.name, nargs="*" if key.length == _ANY_LENGTH else None, help=_help(key))
-    parser.add_argument("--config", metavar="FILE.yaml", default=argparse.SUPPRESS, help="settings to start from")
+    parser.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE.yaml",
+        default=argparse.SUPPRESS,
+        help="settings to start from; given again, a later file wins",
+    )
     for key in keys.values():
         if key.positional:
             continue
@@ -184,7 +192,7 @@ def _command_line(keys: Mapping[str, _Key], argv: list[str], prog: str, descript
     parsed, unknown = parser.parse_known_args([_dashed(token) for token in argv])
     if unknown:
         flags = [key.flag for key in keys.values() if not key.positional] + ["--config", "--help"]
-        raise SettingsError(f"{prog}: unknown argument '{unknown[0]}'{_guess(unknown[0].split('=')[0], flags)}")
+        raise SettingsError(f"unknown argument '{unknown[0]}'{_guess(unknown[0].split('=')[0], flags)}")
     return {name: value for name, value in vars(parsed).items() if value not in (None, [])}
 
 

@@ -23,7 +23,9 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source.mkdir(exist_ok=True)
         copy(repository / name, source / name)
     prefix = tmp_path_factory.mktemp("prefix")
-    command = ["pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--prefix", str(prefix), str(source)]
+    # Without --ignore-installed pip would first uninstall the package from the environment that runs the tests.
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--ignore-installed", "--prefix", str(prefix)]
+    command = ["pip", "install", *options, str(source)]
     result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=110, check=False)
     if "No module named 'setuptools'" in result.stderr or "BackendUnavailable" in result.stderr:
         pytest.skip("setuptools is not installed here, so pip cannot build without fetching it")

@@ -11,6 +11,12 @@ from typing import Any, Final
 from dannet_core.settings import option
 
 ARCHITECTURES: Final = ("pspnet", "deeplabv2", "refinenet", "lraspp")
+STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
+PSEUDO_LABELS: Final = ("paper", "official")
+TV_KINDS: Final = ("mean", "released")
+EXPOSURE_KINDS: Final = ("l1", "l1_intensity", "released")
+DIVISORS: Final = ("released", "pixels", "pixels_and_classes")
+"""The options of `dannet_core.losses`, repeated so that `--help` needs no torch; a test holds them equal."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,20 @@ class LossConfig:
     segmentation: float = option("weight of the source cross-entropy", 1.0)
     static: float = option("weight of the static loss", 1.0)
     adversarial: float = option("weight of the adversarial loss", 0.01)
-    variant: str = option("static loss, pseudo labels and light losses as in", "paper", choices=("paper", "official"))
     static_form: str = option(
-        "static loss: 3x3 neighbourhood focal, plain focal, plain cross-entropy",
-        "neighbourhood",
-        choices=("neighbourhood", "focal", "cross_entropy"),
+        "static loss: paper (3x3 neighbourhood focal), focal, cross_entropy (the pixel's own label), official",
+        "paper",
+        choices=STATIC_FORMS,
+    )
+    pseudo_labels: str = option("from the day image (paper) or mixed with the night", "paper", choices=PSEUDO_LABELS)
+    tv: str = option("total variation: mean, or 6 times it as released", "mean", choices=TV_KINDS)
+    exposure: str = option(
+        "exposure: l1 a channel, l1 of the mean over channels, its square as released", "l1", choices=EXPOSURE_KINDS
+    )
+    divide_by: str = option(
+        "what the cross-entropy is divided by: the weights of the labelled pixels, their number, or N|C| as printed",
+        "released",
+        choices=DIVISORS,
     )
     gamma: float = option("focusing exponent of the static loss", 1.0, limits=(0, 10))
     reweight_std: float = option("spread of the class weights in training (eq. 2); 0 = no re-weighting", 0.05)
@@ -101,7 +116,7 @@ class WatchConfig:
     keep: int = option("newest checkpoints to keep", 2, limits=(1, 1000))
     evaluate_every: int = option("evaluation on the validation set", 1000)
     validation: str | None = option("data set to evaluate on: cityscapes, dark-zurich, ...; unset: none", None)
-    validation_root: Path | None = option("its root folder", None)
+    validation_root: Path | None = option("its root folder; unset: data.source or data.target", None)
     validation_limit: int = option("evaluate on the first so many images; 0 = all", 0)
     tensorboard: bool = option("write TensorBoard files, where tensorboard is installed", True)
 
@@ -128,7 +143,10 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "paper": {},
         "official": {
-            "loss.variant": "official",
+            "loss.static_form": "official",
+            "loss.pseudo_labels": "official",
+            "loss.tv": "released",
+            "loss.exposure": "released",
             "loss.light_source": 1.0,
             "optimiser.lr_discriminator": 1e-4,
             "optimiser.steps": 50_000,

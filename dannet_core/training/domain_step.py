@@ -115,7 +115,6 @@ class DomainStep:
         self._weights = class_weights
         self._precision = precision
         self._processes = processes
-        self._official = config.variant == "official"
 
     def adapt(self, part: Part) -> None:
         """The paper's iteration; gradients are added to those that are there.
@@ -193,24 +192,21 @@ class DomainStep:
         part.result.pictures[domain] = (images, relit.detach())
         if relit is images:  # an ablation without a relighting network: nothing to hold to anything
             return images.new_zeros(())
-        kinds = ("released", "released") if self._official else ("mean", "l1")
-        terms = light_loss(images, relit, intensity, *kinds)
+        terms = light_loss(images, relit, intensity, self._config.tv, self._config.exposure)
         part.add(f"light_{domain}", terms.total)
         return terms.total
 
     def _static(self, part: Part, day: Tensor, night: Tensor) -> Tensor:
-        variant = "official" if self._official else "paper"
         weights = self._weights if self._config.reweight_pseudo_labels else None
-        pseudo_labels = make_pseudo_labels(day, night.detach(), weights, variant)
+        pseudo_labels = make_pseudo_labels(day, night.detach(), weights, self._config.pseudo_labels)
         part.result.labels["pseudo"] = pseudo_labels
-        form = variant if self._config.static_form == "neighbourhood" else self._config.static_form
         divisor = self._processes.mean(static_divisor(pseudo_labels).float())
-        loss = static_loss(night, pseudo_labels, form, self._config.gamma, self._weights, divisor)
+        loss = static_loss(night, pseudo_labels, self._config.static_form, self._config.gamma, self._weights, divisor)
         part.add("static", loss)
         return loss
 
     def _segmentation(self, logits: Tensor, labels: Tensor) -> Tensor:
-        divisor = segmentation_divisor(labels, logits.shape[1], self._weights)
+        divisor = segmentation_divisor(labels, logits.shape[1], self._weights, self._config.divide_by)
         return segmentation_loss(logits, labels, self._weights, divisor=self._processes.mean(divisor.float()))
 
     def _backward(self, part: Part, loss: Tensor) -> None:

@@ -190,9 +190,11 @@ def open_validation(config: TrainConfig) -> Validation | None:
     watch = config.watch
     if watch.validation is None:
         return None
-    if watch.validation_root is None:
+    own_roots = {SOURCE_SET: config.data.source, TARGET_SET: config.data.target}
+    root = watch.validation_root or own_roots.get(watch.validation)
+    if root is None:
         raise SettingsError("watch.validation_root is required with watch.validation: the data set's root folder")
-    data_set = open_data_set(watch.validation, watch.validation_root)
+    data_set = open_data_set(watch.validation, root)
     if watch.validation_limit > 0:
         samples = data_set.samples[: watch.validation_limit]
         data_set = DataSet(data_set.name, data_set.split, data_set.root, samples)

@@ -32,6 +32,9 @@ def test_the_file_gets_ordinary_permissions(tmp_path):
     assert write_whole(tmp_path / "whole", b"").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_a_folder_that_is_not_there_is_one_error(tmp_path):
+def test_a_folder_that_is_not_there_or_is_a_file_is_one_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"b\.bin: cannot write: Not a directory"):
+        write_whole(tmp_path / "file" / "b.bin", b"")
     with pytest.raises(OutputError, match=r"b\.bin: cannot write: No such file or directory"):
         write_whole(tmp_path / "absent" / "b.bin", b"")

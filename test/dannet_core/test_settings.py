@@ -48,6 +48,13 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path
     assert (got.inputs, got.inner.rate, got.input_size) == ([Path("z.png")], 0.25, (64, 128))
 
 
+def test_a_later_file_wins_over_an_earlier_one(tmp_path):
+    (tmp_path / "a.yaml").write_text("model: a.onnx\ncount: 1\ninputs: [z.png]\n")
+    (tmp_path / "b.yaml").write_text("count: 2\n")
+    got = read("--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml"))
+    assert (got.model, got.count) == (Path("a.onnx"), 2)
+
+
 def test_help_shows_units_defaults_and_choices(capsys):
     with pytest.raises(SystemExit) as stop:
         read("--help")

@@ -163,7 +163,7 @@ def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals)
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.strip().splitlines()[-1] == "make_bag: interrupted"
+    assert errors.strip().splitlines()[-1] == "dannet_ros.replay make_bag: interrupted"
     assert sorted(p.name for p in drive.iterdir()) == ["frames", "labels"]
 
 

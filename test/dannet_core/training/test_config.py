@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dannet_core.losses.light import EXPOSURE_KINDS, TV_KINDS  # noqa: E402 - after the skip
+from dannet_core.losses.segmentation import SEGMENTATION_DIVISORS  # noqa: E402
+from dannet_core.losses.static import STATIC_VARIANTS  # noqa: E402
+from dannet_core.networks import build_dannet  # noqa: E402
+from dannet_core.settings import parse  # noqa: E402
+from dannet_core.training import config  # noqa: E402
+from dannet_core.training.pseudo_labels import PSEUDO_LABEL_VARIANTS  # noqa: E402
+
+CONFIGS = Path(__file__).resolve().parents[3] / "config" / "train"
+WHOLE = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name != "official.yaml")
+OVERLAYS = ["official.yaml", *sorted(f"ablations/{path.name}" for path in (CONFIGS / "ablations").glob("*.yaml"))]
+
+
+def read(*names: str) -> config.TrainConfig:
+    files = [word for name in names for word in ("--config", str(CONFIGS / name))]
+    return parse(config.TrainConfig, ["--data.source", "x", *files], "train", "", config.PRESETS)
+
+
+def test_the_choices_are_those_of_the_losses():
+    assert set(config.STATIC_FORMS) == set(STATIC_VARIANTS)
+    assert set(config.PSEUDO_LABELS) == set(PSEUDO_LABEL_VARIANTS)
+    assert set(config.TV_KINDS) == set(TV_KINDS)
+    assert set(config.EXPOSURE_KINDS) == set(EXPOSURE_KINDS)
+    assert set(config.DIVISORS) == set(SEGMENTATION_DIVISORS)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_configuration_loads_and_names_a_network_that_exists(name):
+    model = read(name).model
+    with torch.device("meta"):
+        build_dannet(model.arch, backbone=model.backbone, relighting_width=model.relighting_width)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_overlay_changes_the_full_model(name):
+    full, changed = read("pspnet.yaml"), read("pspnet.yaml", name)
+    if name != "ablations/std_0.05.yaml":  # the full model's own place in the sweep
+        assert changed != full
+    assert changed.run_dir == full.run_dir
+
+
+def test_the_official_preset_is_the_released_code():
+    official = read("pspnet.yaml", "official.yaml")
+    assert (official.loss.light_source, official.loss.light) == (1.0, 0.01)
+    assert (official.optimiser.lr_discriminator, official.optimiser.steps) == (1e-4, 50_000)
+    assert (official.crop.target, official.crop.target_input) == ((960, 960), (512, 512))
+    assert (official.loss.tv, official.loss.exposure) == ("released", "released")
+    assert (official.loss.static_form, official.loss.pseudo_labels) == ("official", "official")
