@@ -44,7 +44,7 @@ def seeded_values(key: str, shape: tuple[int, ...]) -> np.ndarray:
         values = rng.uniform(0.5, 1.5, shape)
     elif len(shape) == 4:
         gain = 0.5 if key.startswith(("p_ims", "adapt", "mflow")) else 2.0
-        values = rng.standard_normal(shape) * np.sqrt(gain / np.prod(shape[1:]))
+        values = rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(gain / np.prod(shape[1:])))
     elif key.endswith("weight"):
         values = rng.uniform(0.5, 1.0, shape) * (0.3 if "bn3" in key or "conv_block.6" in key else 1.0)
     else:
