@@ -90,7 +90,8 @@ def upsample_labels(scores: Floats, size: tuple[int, int], align_corners: bool =
     scores = _at_least_two(scores)
     rows, columns = (_axis(n, p, align_corners) for n, p in zip(scores.shape[:2], size, strict=True))
     best = scores.argmax(axis=2).astype(np.uint8)
-    labels: Labels = best[rows.low][:, columns.low]
+    # Columns first: the result then lies row by row, which everything that reads it next depends on.
+    labels: Labels = best.take(columns.low, axis=1).take(rows.low, axis=0)
     cells = _mixed_cells(scores, best)
     bands = np.searchsorted(cells.row, np.arange(scores.shape[0]))
     first_rows = np.searchsorted(rows.low, np.arange(scores.shape[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class OnnxRuntimeBackend:
 
         Args:
             path: the `.onnx` file.
-            device: ``auto`` (CUDA where this ONNX Runtime has it), ``cpu`` or ``cuda``.
+            device: ``auto`` (CUDA where this ONNX Runtime has it), ``cpu``, ``cuda`` or ``cuda:N``.
             threads: CPU threads inside one operator; 0 = one per core.
 
         Raises:
@@ -40,6 +41,8 @@ class OnnxRuntimeBackend:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Idle threads that spin would take most of a core from the rest of the vehicle between two frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = runtime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
@@ -66,13 +69,17 @@ class OnnxRuntimeBackend:
         self._session = None
 
 
-def _providers(available: list[str], device: str) -> tuple[str, list[str]]:
+def _providers(available: list[str], device: str) -> tuple[str, list[Any]]:
     has_cuda = "CUDAExecutionProvider" in available
-    if device == "cuda" and not has_cuda:
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
+    if match is None:
+        raise BackendError(f"device: got '{device}', expected auto, cpu, cuda or cuda:N")
+    if device.startswith("cuda") and not has_cuda:
         raise BackendError("onnxruntime: this installation has no CUDA: pip install onnxruntime-gpu, or device='cpu'")
-    if has_cuda and device != "cpu":
-        return "cuda:0", ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return "cpu", ["CPUExecutionProvider"]
+    if device == "cpu" or not has_cuda:
+        return "cpu", ["CPUExecutionProvider"]
+    number = int(match.group(1) or 0)
+    return f"cuda:{number}", [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
 
 def _input_size(session: Any, path: Path) -> tuple[int, int]:

@@ -134,3 +134,8 @@ def test_asking_for_cuda_where_there_is_none_is_one_line(tiny_onnx):
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(BackendError, match="no CUDA: pip install onnxruntime-gpu"):
         NightSegmenter.load(tiny_onnx, device="cuda")
+
+
+def test_an_unknown_device_is_named(tiny_onnx):
+    with pytest.raises(BackendError, match="device: got 'quantum', expected auto, cpu, cuda or cuda:N"):
+        NightSegmenter.load(tiny_onnx, device="quantum")
