@@ -1,0 +1,27 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dannet_core.networks import build_dannet  # noqa: E402 - after the skip
+from dannet_core.training.optimisers import generator_optimiser, poly_decay, set_learning_rate  # noqa: E402
+
+
+def test_the_rate_decays_from_one_to_zero_as_the_polynomial():
+    assert poly_decay(0, 100, 0.9) == 1.0
+    assert poly_decay(100, 100, 0.9) == 0.0
+    assert poly_decay(50, 100, 0.9) == pytest.approx(0.5**0.9)
+
+
+def test_rates_are_shares_of_the_first_one_however_often_set():
+    optimiser = generator_optimiser(torch.nn.Linear(2, 2), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    for share in (0.5, 0.25, 0.5):
+        set_learning_rate([optimiser], share)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+def test_frozen_weights_are_left_out():
+    net = build_dannet("deeplabv2", backbone="resnet18")
+    frozen = {id(p) for p in net.parameters() if not p.requires_grad}
+    moved = {id(p) for group in generator_optimiser(net, 0.1, 0.9, 0.0).param_groups for p in group["params"]}
+    assert frozen
+    assert not frozen & moved
