@@ -122,16 +122,17 @@ def step_loader(samples: Dataset[Batch], sampler: StepSampler, device: torch.dev
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_interrupts_to_the_parent,
+        worker_init_fn=_leave_signals_to_the_parent,
         generator=seeded(0),  # otherwise an iterator takes a number from the generator that dropout draws from
     )
     return _ahead(iter(loader), device) if device.type == "cuda" else (batch.to(device) for batch in loader)
 
 
-def _leave_interrupts_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; only the parent may decide what to save."""
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the parent saves, then ends its workers."""
     del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
