@@ -1,0 +1,24 @@
+"""The README says what the code does: parameters, verbs and files it names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dannet_core.cli.main import VERBS
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_parameter_table_is_that_of_the_node():
+    parameters = pytest.importorskip("dannet_ros.parameters", reason="needs rclpy: pip install '.[ros]'")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", README, re.MULTILINE))
+    for spec in parameters.specs().values():
+        default = "required" if spec.name == "model" else f"`{str(spec.default).replace('True', 'true')}`"
+        assert rows.get(spec.name) == default, spec.name
+
+
+def test_every_verb_it_shows_exists(repository):
+    assert set(re.findall(r"`dannet (\w+)", README)) <= set(VERBS)
+    for path in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (repository / path).exists(), path
