@@ -77,11 +77,17 @@ def test_gives_up_in_one_line_when_nobody_listens(bag: Path) -> None:
     process = player(bag, "--wait", "0.3")
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert errors.strip() == "dannet_ros.replay play: no subscriber on /camera/image after 0.3 s: start it first, or --wait 0"
+    assert (
+        errors.strip().removeprefix("dannet_ros.replay ")
+        == "play: no subscriber on /camera/image after 0.3 s: start it first, or --wait 0"
+    )
 
 
 def test_unknown_topics_are_named(bag: Path) -> None:
     process = player(bag, "--topics", "/other")
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert errors.strip() == "dannet_ros.replay play: topics: got /other, expected one of /camera/image, /camera/camera_info"
+    assert (
+        errors.strip().removeprefix("dannet_ros.replay ")
+        == "play: topics: got /other, expected one of /camera/image, /camera/camera_info"
+    )
