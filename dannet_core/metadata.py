@@ -70,13 +70,14 @@ class ModelMetadata:
         """
         try:
             values = {k.removeprefix(KEY_PREFIX): json.loads(v) for k, v in strings.items() if k.startswith(KEY_PREFIX)}
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ModelFileError(f"{path}: damaged metadata ({error}): export the model again") from error
-        if "arch" not in values:
-            raise ModelFileError(
-                f"{path}: not a DANNet model: no 'dannet.arch' in its metadata: "
-                "write it with `dannet export` or `dannet import_weights`"
-            )
+        for required in ("arch", "backbone"):
+            if required not in values:
+                raise ModelFileError(
+                    f"{path}: not a DANNet model: no 'dannet.{required}' in its metadata: "
+                    "write it with `dannet export` or `dannet import_weights`"
+                )
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise ModelFileError(

@@ -46,6 +46,15 @@ def test_refuses_damaged_values_by_name(key, value, said):
         ModelMetadata.from_strings(strings, "x.onnx")
 
 
+def test_refuses_a_header_without_backbone_and_one_nested_too_deep():
+    strings = FULL.to_strings()
+    del strings["dannet.backbone"]
+    with pytest.raises(ModelFileError, match=r"no 'dannet\.backbone'"):
+        ModelMetadata.from_strings(strings, "x.onnx")
+    with pytest.raises(ModelFileError, match="damaged metadata"):
+        ModelMetadata.from_strings(FULL.to_strings() | {"dannet.source": "[" * 100_000}, "x.onnx")
+
+
 def test_refuses_values_that_are_not_json():
     with pytest.raises(ModelFileError, match="damaged metadata"):
         ModelMetadata.from_strings(FULL.to_strings() | {"dannet.arch": "{"}, "x.onnx")

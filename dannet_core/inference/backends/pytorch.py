@@ -60,9 +60,9 @@ class PyTorchBackend:
             raise BackendError("pytorch: the backend is closed: load the model again")
         try:
             with self._torch.inference_mode():
-                out = self._net(self._torch.from_numpy(image).to(self.device))
-                logits = out.stride_logits[0].float().cpu().numpy()
-                relit = out.relit[0].float().cpu().numpy() if with_relit else None
+                pictures, stride_logits, _ = self._net.at_stride(self._torch.from_numpy(image).to(self.device))
+                logits = stride_logits[0].float().cpu().numpy()
+                relit = pictures[0].float().cpu().numpy() if with_relit else None
         except RuntimeError as error:
             raise BackendError(f"pytorch: inference failed: {str(error).splitlines()[0]}") from error
         return StrideOutput(logits, relit)
