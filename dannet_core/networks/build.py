@@ -29,6 +29,7 @@ BACKBONES: Final[dict[str, tuple[str, ...]]] = {
 }
 """The backbones of each architecture."""
 MAX_RELIGHTING_WIDTH: Final = 256
+MAX_DISCRIMINATOR_WIDTH: Final = 256
 
 
 def build_dannet(
@@ -69,14 +70,19 @@ def build_dannet(
     return DANNet(relighting, _segmentation(arch, backbone, num_classes, aspp_branches))
 
 
-def build_discriminator(num_classes: int = NUM_CLASSES) -> Discriminator:
+def build_discriminator(num_classes: int = NUM_CLASSES, width: int = 64) -> Discriminator:
     """Build one of the two output-space discriminators with random weights.
 
+    Args:
+        num_classes: 2 to 255.
+        width: channels of its first convolution, 64 in the paper.
+
     Raises:
-        SettingsError: ``num_classes`` is not 2 to 255.
+        SettingsError: an argument is out of its range.
     """
     _check(2 <= num_classes <= 255, "num_classes", num_classes, "2 to 255")
-    return Discriminator(num_classes)
+    _check(4 <= width <= MAX_DISCRIMINATOR_WIDTH, "width", width, f"4 to {MAX_DISCRIMINATOR_WIDTH}")
+    return Discriminator(num_classes, width)
 
 
 @contextmanager

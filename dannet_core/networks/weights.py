@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from dannet_core.networks.discriminator import Discriminator
 
 SUFFIX = ".safetensors"
 DISCRIMINATOR_KEY = "dannet_discriminator.num_classes"
+DISCRIMINATOR_WIDTH_KEY = "dannet_discriminator.width"
 PARTS = ("relighting", "segmentation")
 
 
@@ -109,7 +109,9 @@ def save_discriminator(discriminator: Discriminator, path: str | Path) -> Path:
     """
     state = discriminator.state_dict()
     check_state(state, state, path)
-    return _write(state, Path(path), {DISCRIMINATOR_KEY: json.dumps(discriminator.conv1.in_channels)})
+    first = discriminator.conv1
+    sizes = {DISCRIMINATOR_KEY: first.in_channels, DISCRIMINATOR_WIDTH_KEY: first.out_channels}
+    return _write(state, Path(path), {key: str(size) for key, size in sizes.items()})
 
 
 def load_discriminator(path: str | Path) -> Discriminator:
@@ -119,12 +121,12 @@ def load_discriminator(path: str | Path) -> Discriminator:
         ModelFileError: as in `load_weights`.
     """
     header, state = _read(path)
-    text = header.get(DISCRIMINATOR_KEY, "")
-    if not text.isdigit():
+    classes, width = header.get(DISCRIMINATOR_KEY, ""), header.get(DISCRIMINATOR_WIDTH_KEY, "")
+    if not (classes.isdecimal() and width.isdecimal()):
         raise ModelFileError(f"{path}: not a discriminator of DANNet: no '{DISCRIMINATOR_KEY}' in its header")
     try:
         with shapes_only():
-            discriminator = build_discriminator(int(text))
+            discriminator = build_discriminator(int(classes), int(width))
     except SettingsError as error:
         raise ModelFileError(f"{path}: {error}") from error
     check_state(state, discriminator.state_dict(), path)

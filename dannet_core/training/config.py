@@ -37,6 +37,7 @@ class ModelConfig:
     arch: str = option("architecture", "pspnet", choices=ARCHITECTURES)
     backbone: str | None = option("resnet18, resnet50, resnet101 or mobilenet_v3_large; unset: the largest", None)
     relighting_width: int = option("channels of the relighting network's first layer; 0 = no relighting", 64)
+    discriminator_width: int = option("channels of each discriminator's first layer", 64, limits=(4, 256))
     input_size: tuple[int, int] | None = option(
         "height and width the trained model is meant to run at, also for validation; unset: the picture's own", None
     )

@@ -217,7 +217,7 @@ def build_adaptation(
         relighting_width=0 if mode == "pretrain" else model.relighting_width,
         aspp_branches=model.aspp_branches if model.arch == "deeplabv2" else None,
     )
-    day, night = build_discriminator(), build_discriminator()
+    day, night = (build_discriminator(width=model.discriminator_width) for _ in range(2))
     if isinstance(net.segmentation, PSPNet | DeepLabV2):
         net.segmentation.run_auxiliary = config.loss.auxiliary > 0
     _start_from(config, net, day, night)

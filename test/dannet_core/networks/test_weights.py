@@ -151,7 +151,7 @@ def test_a_source_only_model_starts_the_segmentation_of_a_full_one(tmp_path):
 
 
 def test_a_discriminator_comes_back_and_is_not_mistaken_for_a_network(tmp_path, saved):
-    discriminator = build_discriminator(7)
+    discriminator = build_discriminator(7, width=8)
     path = save_discriminator(discriminator, tmp_path / "d.safetensors")
     loaded = load_discriminator(path)
     assert torch.equal(loaded.conv4.weight, discriminator.conv4.weight)
