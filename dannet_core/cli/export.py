@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from dannet_core.atomic_files import whole_file
 from dannet_core.errors import SettingsError, require
 from dannet_core.inference.preprocess import preprocess
@@ -35,24 +33,17 @@ def run(settings: Settings) -> int:
     if settings.out.suffix != ".onnx":
         raise SettingsError(f"out: got {settings.out}, expected a name that ends in .onnx")
     from dannet_core.deploy.onnx_export import export_onnx
-    from dannet_core.deploy.parity import check_parity, require_parity
+    from dannet_core.deploy.parity import check_parity, require_parity, seeded_frame
     from dannet_core.networks.weights import load_metadata, load_weights
 
     frames = [preprocess(read_rgb(path), settings.input_size) for path in settings.frames]
     net, metadata = load_weights(settings.model).eval(), load_metadata(settings.model)
     with whole_file(settings.out) as partial:
         export_onnx(net, metadata, settings.input_size, partial, settings.precision)
-        report = check_parity(net, partial, frames or [_seeded_picture(settings.input_size)])
+        report = check_parity(net, partial, frames or [seeded_frame(settings.input_size)])
         require_parity(report)
     print(
         f"{settings.out}: {settings.out.stat().st_size / 1e6:.1f} MB, {settings.precision}, labels agree on "
         f"{report.label_agreement:.4%} of pixels, largest logit difference {report.max_rel_of_range:.1e} of the range"
     )
     return 0
-
-
-def _seeded_picture(size: tuple[int, int]) -> np.ndarray:
-    """Coloured patches with noise: noise alone would leave the logits flat, and every rounding would flip a label."""
-    rng = np.random.default_rng(0)
-    patches = np.kron(rng.integers(0, 200, (9, 16, 3)), np.ones((40, 40, 1)))
-    return preprocess((patches + rng.integers(0, 40, patches.shape)).astype(np.uint8), size)

@@ -14,6 +14,7 @@ from torch import Tensor
 from dannet_core.classes import reweighting_vector
 from dannet_core.errors import DannetError, SettingsError
 from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
+from dannet_core.inference.preprocess import preprocess
 from dannet_core.networks import DANNet
 from dannet_core.networks.dannet import upsample
 
@@ -89,6 +90,16 @@ def require_parity(report: ParityReport) -> None:
             f"parity: {report.label_agreement:.4%} of the labels agree with PyTorch, expected at least {needed:.2%} in "
             f"{report.precision} (largest logit difference {report.max_abs:.3g}): do not deploy this file"
         )
+
+
+def seeded_frame(size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """A frame to compare on where no picture is at hand: coloured patches with noise, 1 x 3 x H x W, normalised.
+
+    Noise alone would leave the logits flat, and every rounding would flip a label.
+    """
+    rng = np.random.default_rng(0)
+    patches = np.kron(rng.integers(0, 200, (9, 16, 3)), np.ones((40, 40, 1)))
+    return preprocess((patches + rng.integers(0, 40, patches.shape)).astype(np.uint8), size)
 
 
 def _labels(stride_logits: Tensor, size: tuple[int, int]) -> Tensor:
