@@ -26,7 +26,8 @@ deep, because a label image is worth nothing once the next two exist."""
 LATCHED_QOS: Final = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-CAMERA_INFOS_KEPT: Final = 16
+CAMERA_INFOS_KEPT: Final = 512
+"""Enough for a frame that takes 17 s at 30 Hz: its camera_info must outlive the newer ones that came meanwhile."""
 
 Pixels = npt.NDArray[np.uint8]
 
