@@ -104,6 +104,12 @@ class OptimiserConfig:
     channels_last: bool = option("memory format that GPUs prefer", True)
     compile: bool = option("torch.compile the networks", False)
     sync_batch_norm: bool = option("batch-norm statistics over all processes", False)
+    target_statistics: int = option(
+        "after the last step of `train`, estimate the batch-norm statistics on so many batches of night crops; 0 = "
+        "leave the running ones, as in the paper",
+        0,
+        limits=(0, 100_000),
+    )
     freeze_batch_norm: bool = option("keep batch-norm statistics as loaded", False)
 
 

@@ -22,6 +22,7 @@ from dannet_core.training.panels import step_panel
 from dannet_core.training.run_files import prepare_run_folder, refuse_other_settings, save_models
 from dannet_core.training.run_parts import Adaptation, Feed, Validation, build_adaptation, open_feed, open_validation
 from dannet_core.training.step_inputs import StepInputs
+from dannet_core.training.target_statistics import estimate_statistics
 from dannet_core.training.watch import NullWatch, Watch
 
 MODES: Final = ("train", "pretrain")
@@ -103,6 +104,8 @@ class Run:
         for step, inputs in enumerate(self._feed.inputs(first, steps), start=first + 1):
             result = self._step(step - 1, inputs)
             self._unchecked.append((step, inputs.names, result.losses))
+            if step == steps:
+                self._fit_statistics_to_the_night(steps)
             watch.advance(step)
             evaluate = _due(step, every.evaluate_every) or step == steps
             save = _due(step, every.checkpoint_every) or step == steps
@@ -117,6 +120,13 @@ class Run:
                 if stopping:
                     watch.say(f"stopped after step {step}: continue with --resume")
                     break
+
+    def _fit_statistics_to_the_night(self, steps: int) -> None:
+        """Every process estimates from its own share of the batches; the first one's model is what is saved."""
+        count = self._config.optimiser.target_statistics
+        if self._mode == "train" and count > 0:
+            nights = (inputs.target_images("night") for inputs in self._feed.inputs(steps, steps + count))
+            estimate_statistics(self._adaptation.networks.net, nights)
 
     def _alone_and(self, stop: threading.Event) -> bool:
         """Several processes agree on stopping when they log; one need not wait for that."""

@@ -1,0 +1,41 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dannet_core.networks import build_dannet  # noqa: E402 - after the skip
+from dannet_core.networks.weights import load_weights  # noqa: E402
+from dannet_core.training.recipe import run_training  # noqa: E402
+from dannet_core.training.target_statistics import estimate_statistics  # noqa: E402
+
+
+def batches(count: int = 3) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randn(2, 3, 64, 64, generator=generator) * 0.3 - 1.5 for _ in range(count)]
+
+
+def test_the_first_norm_gets_the_mean_over_the_batches_and_nothing_else_changes():
+    torch.manual_seed(0)
+    net = build_dannet("lraspp", relighting_width=4).train()
+    weights = {name: value.clone() for name, value in net.named_parameters()}
+    momenta = [m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    estimate_statistics(net, batches())
+    first, norm = _first_two(net)
+    padded = torch.nn.ReflectionPad2d(3)
+    means = torch.stack([first(padded(x)).mean(dim=(0, 2, 3)) for x in batches()])
+    torch.testing.assert_close(norm.running_mean, means.mean(dim=0).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dict(net.named_parameters()), weights)
+    assert net.training
+    assert [m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)] == momenta
+
+
+def _first_two(net: torch.nn.Module) -> list[torch.nn.Module]:
+    kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d)
+    return [next(m for m in net.relighting.modules() if isinstance(m, kind)) for kind in kinds]
+
+
+def test_a_run_fits_the_statistics_only_where_it_is_asked_to(tiny_run, tmp_path):
+    runs = [tiny_run(run_dir=tmp_path / str(n), optimiser__steps=1, optimiser__target_statistics=n) for n in (0, 2)]
+    plain, fitted = (load_weights(run_training(run, "train")) for run in runs)
+    torch.testing.assert_close(dict(plain.named_parameters()), dict(fitted.named_parameters()))
+    name = next(name for name, _ in plain.named_buffers() if name.endswith("running_mean"))
+    assert not torch.equal(plain.get_buffer(name), fitted.get_buffer(name))
