@@ -2,11 +2,12 @@
 
 import sys
 
+# These no longer release for Python 3.10, which gets the newest that does.
+NEED_311 = {"apsw", "imageio", "networkx", "numpy", "onnxruntime", "pillow", "scikit-image", "scipy", "tifffile"}
 LINES = sorted(line.strip() for line in sys.stdin if "==" in line and "@" not in line)
 
 print("# Versions that CI and the demo install; written by `make lock`.")
 for line in LINES:
     name, version = line.split("==")
-    # These no longer release for Python 3.10, which gets the newest that does.
-    marker = "; python_version >= '3.11'" if name.lower() in ("numpy", "onnxruntime", "networkx", "scipy") else ""
+    marker = "; python_version >= '3.11'" if name.lower() in NEED_311 else ""
     print(f"{name}=={version.split('+')[0]}{marker}")

@@ -1,4 +1,4 @@
-"""Make dannet_core/models/demo.onnx: the light network with seeded random weights. It has learnt nothing, and says so.
+"""Make a model file to try the machinery with: the light network with seeded random weights. It has learnt nothing, and says so.
 
 Batch norms get their running statistics from toy city frames, so that activations have a sane scale. No weight is
 trained.
@@ -29,7 +29,7 @@ ARCH, BACKBONE, RELIGHTING_WIDTH = "lraspp", "mobilenet_v3_large", 16
 class Settings:
     """Options of this script."""
 
-    out: Path = option("file to write", Path("dannet_core/models/demo.onnx"))
+    out: Path = option("file to write", Path("untrained.onnx"))
     seed: int = option("of the weights and of the toy frames", 0, limits=(0, 2**31 - 1))
     input_size: tuple[int, int] = option("height and width in pixels the network runs at", (288, 512))
     frames: int = option("toy frames for the batch norm statistics", 24, limits=(2, 1000))
