@@ -1,4 +1,4 @@
-"""Make a model file to try the machinery with: the light network with seeded random weights. It has learnt nothing, and says so.
+"""Make a model file to try the machinery with: the light network with seeded random weights, which says so.
 
 Batch norms get their running statistics from toy city frames, so that activations have a sane scale. No weight is
 trained.
@@ -77,4 +77,4 @@ def run(settings: Settings) -> None:
 if __name__ == "__main__":
     import sys
 
-    run(parse(Settings, sys.argv[1:], "make_demo_model", "Writes the demo's model with random weights."))
+    run(parse(Settings, sys.argv[1:], "make_untrained_model", "Writes the light model with random weights."))
