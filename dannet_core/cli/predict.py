@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dannet_core.evaluation.submission import submit_dark_zurich
 from dannet_core.inference.predict_files import Outputs, predict_files
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.settings import option
 
-DESCRIPTION = "Writes NAME_{label,color,overlay}.png for images (labels are train ids), NAME_overlay.mp4 for videos."
+DESCRIPTION = (
+    "Writes NAME_{label,color,overlay}.png for images (labels are train ids), NAME_overlay.mp4 for videos; with "
+    "--submission OUT/submission.zip from the test pictures of the Dark Zurich root INPUT, checked."
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Settings:
     alpha: float = option("overlay opacity", 0.5, limits=(0, 1))
     confidence: bool = option("also write NAME_confidence.png (255 = certain)", False)
     relit: bool = option("also write NAME_relit.png, the relighting network's picture", False)
+    submission: bool = option("a zip as for the Dark Zurich test server; below min_confidence = invalid", False)
     device: str = option("auto, cpu, cuda or cuda:N", "auto")
     threads: int = option("CPU threads; 0 = one per core", 0, limits=(0, 1024))
 
@@ -46,6 +51,9 @@ def run(settings: Settings) -> int:
     with NightSegmenter.load(settings.model, inference, device=settings.device, threads=settings.threads) as segmenter:
         if not segmenter.metadata.trained:
             print(f"{settings.model}: untrained weights ({segmenter.metadata.source}): the labels mean nothing")
+        if settings.submission:
+            print(submit_dark_zurich(segmenter, settings.inputs, settings.out))
+            return 0
         summary = predict_files(segmenter, settings.inputs, outputs)
     print(summary)
     return 1 if summary.skipped else 0

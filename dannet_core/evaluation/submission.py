@@ -20,8 +20,10 @@ from tqdm import tqdm
 
 from dannet_core.atomic_files import whole_file
 from dannet_core.classes import IGNORE_ID, NUM_CLASSES
+from dannet_core.data.registry import open_data_set
 from dannet_core.data.sample import Problems, Sample
-from dannet_core.errors import DataSetError, OutputError
+from dannet_core.errors import DataSetError, OutputError, SettingsError
+from dannet_core.evaluation.report import prepare_folder
 from dannet_core.inference.segmenter import NightSegmenter, Prediction
 
 SIZE: Final = (1080, 1920)
@@ -32,6 +34,25 @@ CONFIDENCE: Final = "confidence"
 FOLDERS: Final = (LABELS, INVALID, CONFIDENCE)
 
 Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+def submit_dark_zurich(segmenter: NightSegmenter, roots: Sequence[Path], folder: Path) -> str:
+    """Label Dark Zurich's test pictures into ``folder/submission.zip`` and say what was written.
+
+    Args:
+        segmenter: its ``min_confidence`` says which pixels are invalid.
+        roots: one folder, the root of Dark Zurich.
+        folder: made if it is not there.
+
+    Raises:
+        SettingsError: more or fewer than one root.
+        DataSetError, ImageError, OutputError: see `write_submission`.
+    """
+    if len(roots) != 1:
+        raise SettingsError(f"submission: got {len(roots)} inputs, expected one, the root folder of Dark Zurich")
+    samples = open_data_set("dark-zurich", roots[0], "test").samples
+    path = write_submission(segmenter, samples, prepare_folder(folder) / "submission.zip")
+    return f"wrote {path}: {len(samples)} frames of {SIZE[1]}x{SIZE[0]}, checked"
 
 
 def write_submission(

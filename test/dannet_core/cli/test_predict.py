@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dannet_core.cli.main import main
+from dannet_core.evaluation.submission import validate_submission
 from dannet_core.pixels import read_rgb, write_png
 
 
@@ -92,3 +93,19 @@ def test_runs_as_a_module():
     )
     assert result.returncode == 0
     assert "predict" in result.stdout
+
+
+def test_submission_labels_the_test_pictures_of_dark_zurich_into_a_checked_zip(tiny_onnx, tmp_path, capsys):
+    frames = ["GOPR0356_frame_000001", "GOPR0356_frame_000002"]
+    folder = tmp_path / "dz" / "rgb_anon" / "test" / "night" / "GOPR0356"
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        write_png(folder / f"{frame}_rgb_anon.png", np.full((1080, 1920, 3), 40 * number, np.uint8))
+    argv = (tmp_path / "dz", "--model", tiny_onnx, "--out", tmp_path / "out", "--submission")
+    assert predict(*argv, "--min_confidence", "0.9") == 0
+    assert "2 frames of 1920x1080, checked" in capsys.readouterr().out
+    validate_submission(tmp_path / "out" / "submission.zip", frames)
+    assert predict(tmp_path / "dz", *argv) == 2
+    assert "got 2 inputs, expected one, the root folder of Dark Zurich" in capsys.readouterr().err
+    assert predict(tmp_path, *argv[1:]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
