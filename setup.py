@@ -40,6 +40,7 @@ EXTRAS = {
     ],
     "train": [
         "torch>=2.9,<3",
+        "tensorboard>=2.17,<3",
         "torchvision>=0.24,<1",
         "safetensors>=0.5,<1",
         "onnx>=1.17,<2",

@@ -159,6 +159,7 @@ class DomainStep:
             scores = discriminator(_likelihoods(logits))
         adversarial = adversarial_loss(scores)
         part.add(f"adversarial_{domain}", adversarial)
+        part.result.pictures[domain] = (images, relit.detach())
         light = self._light(part, domain, images, relit, intensity)
         return self._config.adversarial * adversarial + self._config.light * light, logits
 
@@ -166,6 +167,7 @@ class DomainStep:
         images, labels = part.inputs.source, part.inputs.labels
         with self._precision.autocast():
             relit, logits, aux = self._networks.forward(images, (labels.shape[-2], labels.shape[-1]))
+        part.result.pictures["source"] = (images, relit.detach())
         segmentation = self._segmentation(logits, labels)
         part.add("segmentation", segmentation)
         loss = self._config.segmentation * segmentation
@@ -189,7 +191,6 @@ class DomainStep:
         self._backward(part, loss)
 
     def _light(self, part: Part, domain: str, images: Tensor, relit: Tensor, intensity: Tensor) -> Tensor:
-        part.result.pictures[domain] = (images, relit.detach())
         if relit is images:  # an ablation without a relighting network: nothing to hold to anything
             return images.new_zeros(())
         terms = light_loss(images, relit, intensity, self._config.tv, self._config.exposure)

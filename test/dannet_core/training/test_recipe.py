@@ -14,6 +14,7 @@ from dannet_core.networks.weights import load_metadata, load_weights  # noqa: E4
 from dannet_core.settings import to_plain  # noqa: E402
 from dannet_core.training import recipe  # noqa: E402
 from dannet_core.training.checkpoint import read_checkpoint  # noqa: E402
+from dannet_core.training.panels import PANEL_HEIGHT  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 
 
@@ -140,3 +141,18 @@ def test_a_signal_saves_and_exits_cleanly_and_the_run_continues(tiny_run, tmp_pa
     assert "continue with --resume" in out + err
     newest = max((config.run_dir / "checkpoints").glob("*.pt"))
     assert read_checkpoint(newest)["step"] >= 2
+
+
+@pytest.mark.parametrize("mode, rows", [("train", 3), ("pretrain", 1)])
+def test_tensorboard_gets_every_loss_and_panels(tiny_run, mode, rows):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = tiny_run(optimiser__steps=2, watch__tensorboard=True, watch__panels_every=2)
+    run_training(config, mode)
+    board = accumulators.EventAccumulator(str(config.run_dir / "tensorboard")).Reload()
+    log = [json.loads(line) for line in (config.run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert set(board.Tags()["scalars"]) == {name for line in log for name in line} - {"step"}
+    assert [(event.step, round(event.value, 4)) for event in board.Scalars("segmentation")] == [
+        (line["step"], round(line["segmentation"], 4)) for line in log if "segmentation" in line
+    ]
+    (picture,) = board.Images("step")
+    assert (picture.step, picture.height) == (2, rows * PANEL_HEIGHT)
