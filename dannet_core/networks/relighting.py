@@ -79,6 +79,17 @@ class Relighting(nn.Module):
             light = light[..., :height, :width]
         return torch.add(x, light)
 
+    def start_as_identity(self) -> None:
+        """Make R = I, by a last convolution of zeros, from which training starts as well as from random ones.
+
+        From a random start the picture has a tint, and the losses that would take it away are weak beside the
+        segmentation loss, which does not mind: batch norm hides a constant from the segmentation network.
+        """
+        for module in self.decoder.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.weight)
+                nn.init.zeros_(module.bias)
+
 
 class NoRelighting(nn.Module):
     """Leaves the image as it is: a source-only network, and the paper's ablation without relighting."""

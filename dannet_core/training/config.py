@@ -37,6 +37,11 @@ class ModelConfig:
     arch: str = option("architecture", "pspnet", choices=ARCHITECTURES)
     backbone: str | None = option("resnet18, resnet50, resnet101 or mobilenet_v3_large; unset: the largest", None)
     relighting_width: int = option("channels of the relighting network's first layer; 0 = no relighting", 64)
+    relighting_start: str = option(
+        "what a new relighting network adds at first: nothing (identity), or something random, as released",
+        "identity",
+        choices=("identity", "random"),
+    )
     discriminator_width: int = option("channels of each discriminator's first layer", 64, limits=(4, 256))
     input_size: tuple[int, int] | None = option(
         "height and width the trained model is meant to run at, also for validation; unset: the picture's own", None
@@ -159,6 +164,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "optimiser.steps": 50_000,
             "crop.target_input": (512, 512),
             "model.aspp_branches": 2,
+            "model.relighting_start": "random",
         },
     }
 )

@@ -26,6 +26,7 @@ from dannet_core.networks.build import BACKBONES, build_discriminator
 from dannet_core.networks.deeplabv2 import DeepLabV2
 from dannet_core.networks.discriminator import Discriminator
 from dannet_core.networks.pspnet import PSPNet
+from dannet_core.networks.relighting import Relighting
 from dannet_core.networks.weights import load_discriminator, load_metadata, load_weights_into
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes
@@ -217,6 +218,8 @@ def build_adaptation(
         relighting_width=0 if mode == "pretrain" else model.relighting_width,
         aspp_branches=model.aspp_branches if model.arch == "deeplabv2" else None,
     )
+    if isinstance(net.relighting, Relighting) and model.relighting_start == "identity":
+        net.relighting.start_as_identity()
     day, night = (build_discriminator(width=model.discriminator_width) for _ in range(2))
     if isinstance(net.segmentation, PSPNet | DeepLabV2):
         net.segmentation.run_auxiliary = config.loss.auxiliary > 0

@@ -36,3 +36,13 @@ def test_width_scales_every_layer():
     relighting = Relighting(width=16)
     assert [relighting.encoder[i].out_channels for i in (1, 4, 7)] == [16, 32, 64]
     assert sum(p.numel() for p in relighting.parameters()) == 273_059
+
+
+def test_started_as_identity_it_changes_nothing_and_still_learns():
+    relighting = Relighting(width=8)
+    relighting.start_as_identity()
+    image = torch.randn(2, 3, 64, 72, generator=torch.Generator().manual_seed(1))
+    relit = relighting(image)
+    assert torch.equal(relit, image)
+    (relit - image + 1).square().mean().backward()
+    assert float(relighting.decoder[-2].weight.grad.abs().sum()) > 0
