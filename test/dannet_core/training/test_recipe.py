@@ -143,7 +143,7 @@ def test_a_signal_saves_and_exits_cleanly_and_the_run_continues(tiny_run, tmp_pa
     assert read_checkpoint(newest)["step"] >= 2
 
 
-@pytest.mark.parametrize("mode, rows", [("train", 3), ("pretrain", 1)])
+@pytest.mark.parametrize(("mode", "rows"), [("train", 3), ("pretrain", 1)])
 def test_tensorboard_gets_every_loss_and_panels(tiny_run, mode, rows):
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     config = tiny_run(optimiser__steps=2, watch__tensorboard=True, watch__panels_every=2)
