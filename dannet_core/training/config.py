@@ -110,8 +110,8 @@ class OptimiserConfig:
     compile: bool = option("torch.compile the networks", False)
     sync_batch_norm: bool = option("batch-norm statistics over all processes", False)
     target_statistics: int = option(
-        "after the last step of `train`, estimate the batch-norm statistics on so many batches of night crops; 0 = "
-        "leave the running ones, as in the paper",
+        "models that `train` validates and saves get batch-norm statistics estimated on so many batches of night "
+        "crops; 0 = the running ones, as in the paper",
         0,
         limits=(0, 100_000),
     )

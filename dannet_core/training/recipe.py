@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Final
 import torch
 
 from dannet_core.errors import SettingsError, TrainingError
+from dannet_core.networks import DANNet
 from dannet_core.settings import to_plain
 from dannet_core.training.checkpoint import Checkpoints, read_checkpoint
 from dannet_core.training.config import TrainConfig
@@ -104,8 +106,6 @@ class Run:
         for step, inputs in enumerate(self._feed.inputs(first, steps), start=first + 1):
             result = self._step(step - 1, inputs)
             self._unchecked.append((step, inputs.names, result.losses))
-            if step == steps:
-                self._fit_statistics_to_the_night(steps)
             watch.advance(step)
             evaluate = _due(step, every.evaluate_every) or step == steps
             save = _due(step, every.checkpoint_every) or step == steps
@@ -115,18 +115,27 @@ class Run:
             if evaluate or save or _due(step, every.log_every) or self._alone_and(stop):
                 self._log(step, watch)
                 stopping = self._processes.any(stop.is_set())
-                self._evaluate(step, watch, wanted=evaluate and not stopping)
-                self._save(step, wanted=save or stopping)
+                evaluate, save = evaluate and not stopping, save or stopping
+                if evaluate or save:
+                    net = self._deployable(step)
+                    self._evaluate(step, net, watch, wanted=evaluate)
+                    self._save(step, net, wanted=save)
                 if stopping:
                     watch.say(f"stopped after step {step}: continue with --resume")
                     break
 
-    def _fit_statistics_to_the_night(self, steps: int) -> None:
-        """Every process estimates from its own share of the batches; the first one's model is what is saved."""
-        count = self._config.optimiser.target_statistics
-        if self._mode == "train" and count > 0:
-            nights = (inputs.target_images("night") for inputs in self._feed.inputs(steps, steps + count))
-            estimate_statistics(self._adaptation.networks.net, nights)
+    def _deployable(self, step: int) -> DANNet:
+        """The network as it is validated and saved: with batch-norm statistics of the night, where that is asked for.
+
+        Training goes on with the running ones. Every process estimates, from its own share of the batches, since
+        synchronised batch norms wait for each other; the first one's network is what is used.
+        """
+        net, count = self._adaptation.networks.net, self._config.optimiser.target_statistics
+        if self._mode != "train" or count == 0:
+            return net
+        fitted = copy.deepcopy(net)
+        estimate_statistics(fitted, (part.target_images("night") for part in self._feed.inputs(step, step + count)))
+        return fitted
 
     def _alone_and(self, stop: threading.Event) -> bool:
         """Several processes agree on stopping when they log; one need not wait for that."""
@@ -161,29 +170,29 @@ class Run:
         self._unchecked.clear()
         watch.scalars(step, latest | {"lr": self._adaptation.optimisers[0].param_groups[0]["lr"]})
 
-    def _evaluate(self, step: int, watch: Watch, *, wanted: bool) -> None:
+    def _evaluate(self, step: int, net: DANNet, watch: Watch, *, wanted: bool) -> None:
         if self._validation is None or not wanted:
             return
-        metrics = self._validation.measure(self._adaptation.networks.net, self._adaptation.metadata)
+        metrics = self._validation.measure(net, self._adaptation.metadata)
         self._adaptation.use_training_mode()
         watch.record(step, metrics)
         watch.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         if metrics["miou_present"] > self._best:
             self._best = metrics["miou_present"]
             named = {f"{self._validation.name}_{name}": value for name, value in metrics.items()}
-            self._save_models("best", step, named)
+            self._save_models("best", step, net, named)
 
-    def _save(self, step: int, *, wanted: bool) -> None:
+    def _save(self, step: int, net: DANNet, *, wanted: bool) -> None:
         if wanted and self._processes.is_first:
             state = self._adaptation.state() | {"best": self._best, "config": to_plain(self._config)}
             self._checkpoints.save(step, state)
-            self._save_models("last", step, {})
+            self._save_models("last", step, net, {})
 
-    def _save_models(self, name: str, step: int, metrics: dict[str, float]) -> Path:
+    def _save_models(self, name: str, step: int, net: DANNet, metrics: dict[str, float]) -> Path:
         adaptation = self._adaptation
         source = f"dannet {self._mode}, {step} steps, preset {self._config.preset}, seed {self._config.seed}"
         metadata = adaptation.metadata.replace(trained=True, source=source, metrics=metrics)
-        return save_models(self._config.run_dir, name, adaptation.networks.net, metadata, adaptation.discriminators)
+        return save_models(self._config.run_dir, name, net, metadata, adaptation.discriminators)
 
 
 def _due(step: int, every: int) -> bool:

@@ -39,3 +39,15 @@ def test_a_run_fits_the_statistics_only_where_it_is_asked_to(tiny_run, tmp_path)
     torch.testing.assert_close(dict(plain.named_parameters()), dict(fitted.named_parameters()))
     name = next(name for name, _ in plain.named_buffers() if name.endswith("running_mean"))
     assert not torch.equal(plain.get_buffer(name), fitted.get_buffer(name))
+
+
+def test_a_resumed_run_with_statistics_of_the_night_is_the_uninterrupted_one(tiny_run, tmp_path):
+    changes = {"optimiser__target_statistics": 2, "watch__checkpoint_every": 1}
+    whole = run_training(tiny_run(run_dir=tmp_path / "whole", optimiser__steps=3, **changes), "train")
+    half = tiny_run(run_dir=tmp_path / "half", optimiser__steps=3, watch__keep=9, **changes)
+    run_training(half, "train")
+    for step in (2, 3):
+        (half.run_dir / "checkpoints" / f"step_{step:08d}.pt").unlink()
+    resumed = tiny_run(run_dir=tmp_path / "half", optimiser__steps=3, resume=True, watch__keep=9, **changes)
+    expected, got = (load_weights(path).state_dict() for path in (whole, run_training(resumed, "train")))
+    assert all(torch.equal(got[name], value) for name, value in expected.items())
