@@ -1,0 +1,5 @@
+from typing import Any
+
+
+def render(content: Any, worst: Any) -> str:
+    return ""
