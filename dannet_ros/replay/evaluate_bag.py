@@ -88,15 +88,21 @@ def run(settings: Settings) -> int:
         complete = _go_through(bag, evaluation, settings)
         content = results(bag, evaluation, complete)
         content["timing"] = timing(evaluation, started, time.perf_counter() - begin)
+    _write(settings, content, models)
     if live and complete:
+        # After the results are safe: the node may turn out not to be there.
         content["timing"]["live"] = _replay_live(settings, live, content)
-    write_whole(settings.out / REPORT_NAME, render(content, {m.name: list(m.worst) for m in models}).encode())
-    write_json(settings.out / JSON_NAME, content)
+        _write(settings, content, models)
     print(summary_text(content))
-    print(
-        f"wrote {settings.out / REPORT_NAME}, {JSON_NAME}" + ("" if settings.write_bag == "none" else f", {BAG_NAME}/")
-    )
+    names = [REPORT_NAME, JSON_NAME, *([] if settings.write_bag == "none" else [f"{BAG_NAME}/"])]
+    print(f"wrote {', '.join(str(settings.out / name) for name in names)}")
     return 0 if complete else EXIT_INTERRUPTED
+
+
+def _write(settings: Settings, content: Mapping[str, Any], models: Sequence[ModelScore]) -> None:
+    page = render(content, {model.name: list(model.worst) for model in models})
+    write_whole(settings.out / REPORT_NAME, page.encode())
+    write_json(settings.out / JSON_NAME, content)
 
 
 def camera_topics(bag: Bag, wanted: Sequence[str], labels: Sequence[str]) -> list[str]:

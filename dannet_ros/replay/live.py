@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from dannet_core.errors import DannetError, require
 from dannet_ros.replay.bag_evaluation import stop_flag
 from dannet_ros.replay.bag_reading import CAMERA_INFO, COMPRESSED, open_bag
 from dannet_ros.replay.frame_scores import digest, spread
 from dannet_ros.replay.scanned import RawMessage
+from dannet_ros.replay.serialized import labels_of, stamp_of, with_stamp
 
 OUTCOMES: Final = ("replaced", "stale", "malformed", "failed", "unwatched")
 """Why the node's diagnostics say that a received frame got no label."""
@@ -28,7 +25,6 @@ SETTLE_S: Final = 0.5
 _MAX_CAMERA_DELAY_NS: Final = 10**9
 _DEPTH: Final = 20
 _STAMPS_KEPT: Final = 256
-_LITTLE_ENDIAN: Final = 1
 
 
 class LiveError(DannetError):
@@ -135,6 +131,7 @@ class _Session:
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, self._qos)
         self._publishers: dict[str, Any] = {}
         self._stamps: dict[int, int] = {}
+        self._failure = ""
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="evaluate_bag listener", daemon=True)
@@ -194,17 +191,17 @@ class _Session:
         reports, deadline = watch.reports + 2, time.monotonic() + QUIET_S
         while watch.reports < reports and time.monotonic() < deadline:
             time.sleep(0.02)
+        if self._failure:
+            raise LiveError(self._failure)
 
     def _publish(self, message: RawMessage, late_ms: float) -> None:
-        data, bag_stamp_ns = bytearray(message.data), _stamp_of(message.data)
-        now_ns = time.time_ns()
+        bag_stamp_ns, now_ns = stamp_of(message.data), time.time_ns()
         stamp_ns = self._new_stamp(bag_stamp_ns, message.time_ns, now_ns)
         if message.topic == self._plan.topic:
             if stamp_ns in self.watch.frames:
                 stamp_ns = self._stamps[bag_stamp_ns] = now_ns
             self.watch.frames[stamp_ns] = _Sent(bag_stamp_ns, now_ns, late_ms)
-        struct.pack_into(_byte_order(data) + "iI", data, 4, stamp_ns // 10**9, stamp_ns % 10**9)
-        self._publishers[message.topic].publish(bytes(data))
+        self._publishers[message.topic].publish(with_stamp(message.data, stamp_ns))
 
     def _new_stamp(self, bag_stamp_ns: int, recorded_ns: int, now_ns: int) -> int:
         """One stamp for an image and its camera_info; the camera's own delay before the recorder is part of its age."""
@@ -228,18 +225,22 @@ class _Session:
     def _spin(self) -> None:
         from rclpy.executors import ExternalShutdownException
 
-        with suppress(ExternalShutdownException):
+        try:
             self._executor.spin()
+        except ExternalShutdownException:
+            return
+        except Exception as error:  # noqa: BLE001  told to the main thread, which would wait for labels in vain
+            self._failure = f"live: listening ended: {type(error).__name__}: {error}"
 
     def _on_label(self, data: bytes) -> None:
         arrived_ns = time.time_ns()
-        sent = self.watch.frames.get(_stamp_of(data))
+        sent = self.watch.frames.get(stamp_of(data))
         if sent is None:
             return
         if sent.arrived_ns is not None:
             self.watch.duplicates += 1
             return
-        sent.labels = _digest_of(data)
+        sent.labels = digest(labels_of(data))
         sent.arrived_ns = arrived_ns
         self.watch.arrived += 1
 
@@ -286,32 +287,3 @@ def _record(stamp_ns: int, frame: _Sent, start_ns: int) -> dict[str, Any]:
         "latency_ms": None if arrived is None else (arrived - frame.sent_ns) / 1e6,
         "age_ms": None if arrived is None else (arrived - stamp_ns) / 1e6,
     }
-
-
-def _byte_order(data: bytes | bytearray) -> str:
-    return "<" if data[1] & _LITTLE_ENDIAN else ">"
-
-
-def _stamp_of(data: bytes) -> int:
-    """Stamp in nanoseconds of a serialised message whose first field is its header."""
-    seconds, nanoseconds = struct.unpack_from(_byte_order(data) + "iI", data, 4)
-    return int(seconds) * 10**9 + int(nanoseconds)
-
-
-def _digest_of(data: bytes) -> str:
-    """`digest` of a serialised mono8 Image; alignment counts from the end of the four bytes of encapsulation."""
-    order, at = _byte_order(data), 12
-
-    def number() -> int:
-        nonlocal at
-        at += -(at - 4) % 4
-        (value,) = struct.unpack_from(order + "I", data, at)
-        at += 4
-        return int(value)
-
-    at += number()  # frame_id
-    height, width = number(), number()
-    at += number() + 1  # encoding, is_bigendian
-    step, size = number(), number()
-    rows = np.frombuffer(data, np.uint8, size, at).reshape(height, step)
-    return digest(rows[:, :width])
