@@ -80,6 +80,7 @@ class BagEvaluation:
         brightness = float(image.rgb.mean())
         record |= {"stamp_ns": image.stamp_ns, "height": height, "width": width, "brightness": brightness}
         record["ground_truth"] = truth is not None
+        record["ground_truth_flicker"] = self._truth_flicker(message.topic, truth)
         frame = BagFrame(message.topic, image.stamp_ns, message.time_ns, image.rgb, truth, decode_ms)
         record["models"] = self._score(frame, predictions)
         if sink is not None:
@@ -88,15 +89,17 @@ class BagEvaluation:
 
     def _score(self, frame: BagFrame, predictions: Sequence[Prediction]) -> dict[str, Any]:
         index = len(self.frames) - 1
-        if frame.truth is None:
-            self.truth_flicker[frame.topic].skip()
-        else:
-            self.truth_flicker[frame.topic].add(frame.truth)
         if len(predictions) == 2:
             same = np.count_nonzero(predictions[0].labels == predictions[1].labels)
             self.agreements.append(same / predictions[0].labels.size)
         pairs = zip(self.models, predictions, strict=True)
         return {model.name: model.add(index, frame, prediction) for model, prediction in pairs}
+
+    def _truth_flicker(self, topic: str, truth: Labels | None) -> float | None:
+        if truth is None:
+            self.truth_flicker[topic].skip()
+            return None
+        return self.truth_flicker[topic].add(truth)
 
     def _truth(self, topic: str, image: BagImage) -> Labels | None:
         truth, (height, width) = self.topics[topic], image.rgb.shape[:2]
