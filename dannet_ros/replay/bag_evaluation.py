@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +15,9 @@ from tqdm import tqdm
 from dannet_core.errors import ImageError
 from dannet_core.inference.segmenter import Prediction
 from dannet_core.pixels import Labels
+from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.bag_reading import Bag, BagImage
-from dannet_ros.replay.frame_scores import BagFrame, Flicker, ModelScore
+from dannet_ros.replay.frame_scores import Flicker, ModelScore
 from dannet_ros.replay.ground_truth import GroundTruth
 from dannet_ros.replay.result_bag import ResultBag
 from dannet_ros.replay.scanned import RawMessage
@@ -70,7 +71,7 @@ class BagEvaluation:
         try:
             image = self._bag.image(message)
             decode_ms = (time.perf_counter() - started) * 1e3
-            predictions = [model.segment(image.rgb) for model in self.models]
+            predictions = {model.name: model.segment(image.rgb) for model in self.models}
         except ImageError as error:
             record["refused"] = str(error)
             self._skip(message.topic)
@@ -81,19 +82,17 @@ class BagEvaluation:
         record |= {"stamp_ns": image.stamp_ns, "height": height, "width": width, "brightness": brightness}
         record["ground_truth"] = truth is not None
         record["ground_truth_flicker"] = self._truth_flicker(message.topic, truth)
-        frame = BagFrame(message.topic, image.stamp_ns, message.time_ns, image.rgb, truth, decode_ms)
+        frame = BagFrame(len(self.frames) - 1, message.topic, image.rgb, truth, decode_ms)
         record["models"] = self._score(frame, predictions)
         if sink is not None:
-            for model, prediction in zip(self.models, predictions, strict=True):
-                sink.add(message, image, model.name, prediction, self._alpha)
+            for name, prediction in predictions.items():
+                sink.add(message, image, name, prediction, self._alpha)
 
-    def _score(self, frame: BagFrame, predictions: Sequence[Prediction]) -> dict[str, Any]:
-        index = len(self.frames) - 1
-        if len(predictions) == 2:
-            same = np.count_nonzero(predictions[0].labels == predictions[1].labels)
-            self.agreements.append(same / predictions[0].labels.size)
-        pairs = zip(self.models, predictions, strict=True)
-        return {model.name: model.add(index, frame, prediction) for model, prediction in pairs}
+    def _score(self, frame: BagFrame, predictions: Mapping[str, Prediction]) -> dict[str, Any]:
+        labels = [prediction.labels for prediction in predictions.values()]
+        if len(labels) == 2:
+            self.agreements.append(np.count_nonzero(labels[0] == labels[1]) / labels[0].size)
+        return {model.name: model.add(frame, predictions) for model in self.models}
 
     def _truth_flicker(self, topic: str, truth: Labels | None) -> float | None:
         if truth is None:

@@ -16,28 +16,8 @@ from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.report import scores
 from dannet_core.inference.segmenter import NightSegmenter, Prediction
 from dannet_core.pixels import Labels, Rgb
+from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.worst_frames import WorstFrames
-
-
-@dataclass(frozen=True)
-class BagFrame:
-    """One frame of the bag.
-
-    Attributes:
-        topic: where it was recorded.
-        stamp_ns: of its header, nanoseconds.
-        recorded_ns: when it was recorded, nanoseconds.
-        rgb: H x W x 3 uint8 RGB.
-        truth: H x W uint8 train ids; None without ground truth.
-        decode_ms: milliseconds from message to picture.
-    """
-
-    topic: str
-    stamp_ns: int
-    recorded_ns: int
-    rgb: Rgb
-    truth: Labels | None
-    decode_ms: float
 
 
 class Flicker:
@@ -135,15 +115,20 @@ class ModelScore:
         """Label a picture."""
         return self._segmenter.segment(rgb, with_relit=False)
 
-    def add(self, index: int, frame: BagFrame, prediction: Prediction) -> dict[str, Any]:
-        """Count one frame; returns its figures."""
+    def add(self, frame: BagFrame, predictions: Mapping[str, Prediction]) -> dict[str, Any]:
+        """Count one frame; returns its figures.
+
+        Args:
+            frame: the frame.
+            predictions: of all models by name, this one's among them.
+        """
+        prediction = predictions[self.name]
         record = self.topics.setdefault(frame.topic, TopicScore()).add(prediction, frame.truth)
         timings = prediction.timings_ms
         self.times_ms.append({"decode": frame.decode_ms, **timings, "total": frame.decode_ms + sum(timings.values())})
-        badness = record.get("miou_present")
-        self.worst.offer(
-            index, record["confidence"] if badness is None else badness, frame.truth, frame.rgb, prediction
-        )
+        score = record.get("miou_present")
+        own_first = {self.name: prediction, **predictions}
+        self.worst.offer(record["confidence"] if score is None else score, frame, own_first)
         return record
 
     @property

@@ -160,7 +160,7 @@ def _latency(content: Json) -> str:
         for name, one in times.items()
     )
     note = "Milliseconds from message to labels, one frame after the other, without DDS: decoding, network, labels. "
-    note += "What a vehicle sees is more: see the live replay."
+    note += "What a vehicle sees is more: that is what --live measures."
     return _section(
         "Compute time",
         note,

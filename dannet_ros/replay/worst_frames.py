@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from dannet_core.evaluation.worst_images import error_picture
 from dannet_core.inference.segmenter import Prediction
-from dannet_core.pixels import Labels, Rgb, colorize
+from dannet_core.pixels import colorize
+from dannet_ros.replay.bag_frame import BagFrame
 
 WIDTH: Final = 480
 """Pixels a kept picture is wide."""
@@ -42,17 +43,23 @@ class WorstFrames:
         self._kept: list[WorstFrame] = []
         self._labelled = False
 
-    def offer(self, index: int, score: float, truth: Labels | None, rgb: Rgb, prediction: Prediction) -> None:
+    def offer(self, score: float, frame: BagFrame, predictions: Mapping[str, Prediction]) -> None:
         """Keep a frame if it is one of the worst so far.
 
         Frames with ground truth count before those without: their score says more.
+
+        Args:
+            score: see `WorstFrame`.
+            frame: the frame.
+            predictions: by model, the judged one first.
         """
-        if truth is not None and not self._labelled:
+        labelled = frame.truth is not None
+        if labelled and not self._labelled:
             self._labelled, self._kept = True, []
         full = len(self._kept) >= self._count
-        if self._count == 0 or (truth is None and self._labelled) or (full and score >= self._kept[-1].score):
+        if self._count == 0 or labelled < self._labelled or (full and score >= self._kept[-1].score):
             return
-        kept = WorstFrame(index, score, _pictures(truth, rgb, prediction))
+        kept = WorstFrame(frame.index, score, _pictures(frame, predictions))
         self._kept = sorted([*self._kept, kept], key=lambda one: one.score)[: self._count]
 
     def __iter__(self) -> Iterator[WorstFrame]:
@@ -62,17 +69,16 @@ class WorstFrames:
         return len(self._kept)
 
 
-def _pictures(truth: Labels | None, rgb: Rgb, prediction: Prediction) -> dict[str, bytes]:
-    pictures = {"camera": _small(rgb, ".jpg"), "prediction": _small(prediction.colorize(), ".png")}
-    if truth is None:
-        confidence = np.asarray(cv2.convertScaleAbs(prediction.confidence, alpha=255.0), dtype=np.uint8)
+def _pictures(frame: BagFrame, predictions: Mapping[str, Prediction]) -> dict[str, bytes]:
+    first = next(iter(predictions.values()))
+    pictures = {"camera": _small(frame.rgb, ".jpg")}
+    pictures |= {f"labels of {name}": _small(one.colorize(), ".png") for name, one in predictions.items()}
+    if frame.truth is None:
+        confidence = np.asarray(cv2.convertScaleAbs(first.confidence, alpha=255.0), dtype=np.uint8)
         heat = cv2.cvtColor(cv2.applyColorMap(confidence, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
         return {**pictures, "confidence": _small(np.asarray(heat, dtype=np.uint8), ".jpg")}
-    return {
-        **pictures,
-        "ground truth": _small(colorize(truth), ".png"),
-        "error": _small(error_picture(truth, prediction.labels), ".png"),
-    }
+    pictures["ground truth"] = _small(colorize(frame.truth), ".png")
+    return {**pictures, "error": _small(error_picture(frame.truth, first.labels), ".png")}
 
 
 def _small(picture: npt.NDArray[np.uint8], suffix: str) -> bytes:
