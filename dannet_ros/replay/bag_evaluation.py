@@ -62,6 +62,7 @@ class BagEvaluation:
                     progress.set_postfix_str(self._progress(), refresh=False)
                 if stop.is_set():
                     return False
+        self._note_unmatched()
         return True
 
     def _take(self, message: RawMessage, sink: ResultBag | None) -> None:
@@ -109,6 +110,16 @@ class BagEvaluation:
         except ImageError as error:
             self.truth_problems.append(str(error))
             return None
+
+    def _note_unmatched(self) -> None:
+        """Labels of another drive, or stamps that were changed, would otherwise look like a bag without labels."""
+        for topic, truth in self.topics.items():
+            stamps = [frame["stamp_ns"] for frame in self.frames if frame["topic"] == topic and "stamp_ns" in frame]
+            if truth is not None and stamps and truth.unused == len(truth):
+                self.truth_problems.append(
+                    f"{truth.source}: no frame of {topic} has a label: the first frame's stamp is {stamps[0]}, "
+                    f"the first label's {truth.first_stamp}"
+                )
 
     def _skip(self, topic: str) -> None:
         self.truth_flicker[topic].skip()

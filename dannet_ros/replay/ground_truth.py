@@ -60,6 +60,11 @@ class GroundTruth:
         return labels
 
     @property
+    def first_stamp(self) -> int:
+        """The earliest label's stamp, nanoseconds."""
+        return min(self._files)
+
+    @property
     def unused(self) -> int:
         """Labels that no frame has asked for."""
         return len(self._files) - len(self._used)

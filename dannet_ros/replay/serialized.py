@@ -63,5 +63,5 @@ def labels_of(data: bytes) -> Labels:
         fields.at += 1  # is_bigendian
         step, size = fields.number(), fields.number()
         return np.frombuffer(data, np.uint8, size, fields.at).reshape(height, step)[:, :width]
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, IndexError) as error:
         raise ImageError(f"damaged sensor_msgs/msg/Image of {len(data)} bytes: {error}") from error
