@@ -76,6 +76,8 @@ class Settings:
 def run(settings: Settings) -> int:
     """Check everything, go through the bag, write the results, print where they are."""
     _check_out(settings)
+    if settings.bag.suffix == ".bag":
+        raise BagError(f"{settings.bag}: a ROS 1 bag: convert it: rosbags-convert --src {settings.bag} --dst NEW_BAG")
     with open_bag(settings.bag, lenient=True) as bag, ExitStack() as stack:
         topics = camera_topics(bag, settings.topics, settings.labels)
         live = _live_topic(settings, topics)

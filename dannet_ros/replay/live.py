@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from dannet_core.errors import DannetError, require
+from dannet_ros.frame_statistics import OUTCOMES
 from dannet_ros.replay.bag_evaluation import stop_flag
 from dannet_ros.replay.bag_reading import CAMERA_INFO, COMPRESSED, open_bag
 from dannet_ros.replay.frame_scores import digest, spread
 from dannet_ros.replay.scanned import RawMessage
 from dannet_ros.replay.serialized import labels_of, stamp_of, with_stamp
 
-OUTCOMES: Final = ("replaced", "stale", "malformed", "failed", "unwatched")
+DROPS: Final = tuple(outcome for outcome in OUTCOMES if outcome != "processed")
 """Why the node's diagnostics say that a received frame got no label."""
+PROFILE: Final = "FASTDDS_DEFAULT_PROFILES_FILE"
+"""Without it Fast DDS loses most large images."""
 QUIET_S: Final = 5.0
 """Whatever has not arrived this long after the last frame was lost."""
 SETTLE_S: Final = 0.5
@@ -248,8 +252,9 @@ class _Session:
         for status in message.status:
             if status.name.startswith(f"{self._plan.node}:"):
                 values = {pair.key: pair.value for pair in status.values}
-                self.watch.counts = {key: int(value) for key, value in values.items() if value.isdigit()}
-                self.watch.reports += 1
+                if "received" in values:
+                    self.watch.counts = {key: int(value) for key, value in values.items() if value.isdigit()}
+                    self.watch.reports += 1
 
 
 def _result(
@@ -258,7 +263,7 @@ def _result(
     fresh = {key: value - before.get(key, 0) for key, value in watch.counts.items()}
     frames = list(watch.frames.values())
     came = [frame for frame in frames if frame.arrived_ns is not None]
-    dropped = {outcome: fresh.get(outcome, 0) for outcome in OUTCOMES}
+    dropped = {outcome: fresh.get(outcome, 0) for outcome in DROPS}
     dropped["lost before the node"] = max(len(frames) - fresh.get("received", 0), 0)
     dropped["lost after the node"] = max(fresh.get("processed", 0) - len(came), 0)
     records = [_record(stamp, frame, frames[0].sent_ns) for stamp, frame in watch.frames.items()]
@@ -270,6 +275,7 @@ def _result(
         "sent": len(frames),
         "labelled": len(came),
         "dropped": dropped,
+        "fastdds_profile": PROFILE in os.environ,
         "duplicates": watch.duplicates,
         "identical_to_replay": sum(frame.labels == expected.get(frame.bag_stamp_ns) for frame in came),
         "latency_ms": spread([record["latency_ms"] for record in records if record["latency_ms"] is not None]),

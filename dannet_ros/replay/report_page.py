@@ -202,6 +202,9 @@ def _live(content: Json) -> str:
         charts += ["<h3>Latency over time, ms; red: frames without a label</h3>", chart]
     table = parts.table(["why a frame got no label", "frames"], drops)
     drops_html = f'<div class="narrow"><h3>Drops</h3>{table}</div>'
+    if live["dropped"]["lost before the node"] and not live["fastdds_profile"]:
+        hint = "This replay ran without the Fast DDS profile for large images (FASTDDS_DEFAULT_PROFILES_FILE)."
+        drops_html += f'<p class="note">{hint}</p>'
     return _section("Live replay", note, f'<div class="tiles">{"".join(tiles)}</div>', *charts, drops_html)
 
 
