@@ -51,7 +51,7 @@ def results(bag: Bag, evaluation: BagEvaluation, complete: bool) -> dict[str, An
 
 
 def timing(evaluation: BagEvaluation, started: str, seconds: float) -> dict[str, Any]:
-    """Latencies of the replay.
+    """Latencies of the replay, with the machine's load, without which they mean little.
 
     Args:
         evaluation: what came out.
@@ -62,7 +62,7 @@ def timing(evaluation: BagEvaluation, started: str, seconds: float) -> dict[str,
     for model in evaluation.models:
         stages = {stage: spread([times[stage] for times in model.times_ms]) for stage in STAGES if model.times_ms}
         models[model.name] = {"stages_ms": stages, "frames_ms": [times["total"] for times in model.times_ms]}
-    return {"started": started, "seconds": seconds, "models": models}
+    return {"started": started, "seconds": seconds, "load_average": round(os.getloadavg()[0], 2), "models": models}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:

@@ -90,7 +90,7 @@ def histogram(series: Sequence[tuple[str, str, Sequence[float]]], x_title: str) 
     top = nice_ticks(0.0, float(np.percentile(values, 99.5)) if values else 1.0)[-1]
     edges = np.linspace(0.0, top, _BINS + 1)
     counts = [np.histogram(np.minimum(some, top), edges)[0] for _, _, some in series]
-    ticks = nice_ticks(0.0, float(max(int(one.max()) for one in counts)))
+    ticks = nice_ticks(0.0, float(max(int(one.max()) for one in counts)), whole=True)
     axes = Axes(0.0, top, 0.0, ticks[-1])
     parts = [_grid(axes, ticks, lambda value: f"{value:g}"), _x_axis(axes, nice_ticks(0.0, top, _X_TICKS), x_title)]
     for (name, color, _), one in zip(series, counts, strict=True):
@@ -134,14 +134,15 @@ def matrix(shares: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequ
     return _svg("".join(parts), "confusion matrix", size)
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About ``count`` round numbers from ``low`` or below to ``high`` or above."""
+def nice_ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
+    """About ``count`` round numbers, ``whole`` ones where asked, from ``low`` or below to ``high`` or above."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low, low + 1.0]
     raw = span / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    step = float(math.ceil(step)) if whole else step
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]
 

@@ -226,6 +226,7 @@ def _facts(content: Json) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     pairs = [(key, machine[key]) for key in ("cpu", "cores", "system", "python")]
     pairs += [("packages", packages), ("evaluated", f"{timing['started']}, {timing['seconds']:.1f} s")]
+    pairs.append(("load average", f"{timing['load_average']:g} at the end of it"))
     blocks.append(f"<div><h3>Machine</h3>{parts.facts(pairs)}</div>")
     rows = [parts.row([name, one["type"], str(one["messages"])]) for name, one in content["bag"]["topics"].items()]
     bag = f"<h3>Topics of the bag</h3>{parts.table(['topic', 'type', 'messages'], rows)}"

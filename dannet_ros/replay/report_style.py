@@ -33,7 +33,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr.absent td { color: #9aa5b1; }
 tr.sum td { font-weight: 650; border-bottom: none; }
 tr.sum.first td { border-top: 1px solid var(--line); }
-td.bar { width: 26%; min-width: 150px; padding-right: 4px; }
+td.bar { width: 26%; min-width: 150px; }
 .track { display: flex; align-items: center; gap: 9px; justify-content: flex-end; }
 .track i { flex: 1; height: 9px; border-radius: 3px; background: #edf0f4; overflow: hidden; }
 .track i u { display: block; height: 100%; text-decoration: none; }

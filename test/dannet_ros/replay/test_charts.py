@@ -1,3 +1,4 @@
+import itertools
 import re
 import xml.etree.ElementTree as ET
 
@@ -18,6 +19,13 @@ from dannet_ros.replay.charts import Series, histogram, line_chart, matrix, nice
 )
 def test_ticks_are_round_and_enclose_the_values(low: float, high: float, ticks: list[float]) -> None:
     assert nice_ticks(low, high) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize(("high", "step"), [(1, 1), (3, 1), (7, 2), (11, 3), (60, 20)])
+def test_counts_have_whole_ticks(high: float, step: float) -> None:
+    ticks = nice_ticks(0, high, whole=True)
+    assert {b - a for a, b in itertools.pairwise(ticks)} == {step}
+    assert ticks[-1] >= high
 
 
 def shapes(svg: str, name: str) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -366,3 +367,17 @@ def test_results_are_replaced_only_when_asked(
     assert "--overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite", "--min-confidence", "1"]) == 0
     assert results(tmp_path / "out")["models"][0]["label_shares"]["unknown"] > 0.9
+
+
+def test_the_guide_names_options_and_keys_that_exist(
+    tiny_onnx: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (ROOT / "docs" / "evaluate_a_bag.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["evaluate_bag", "--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) | {"--ros-args", "--src", "--dst"}
+    assert set(re.findall(r"(?<![|-])--[a-z][a-z-]+", guide)) <= known
+    content = evaluate(bag, tiny_onnx, tmp_path / "out", "--write-bag", "none")
+    keys = re.findall(r"^\| ((?:`[a-z_]+(?:\[\])?`(?:, )?)+) \|", guide.partition("## metrics.json")[2], re.MULTILINE)
+    named = {key for row in keys for key in re.findall(r"[a-z_]+", row)}
+    assert named - {"agreement"} == set(content) - {"format", "version"}
