@@ -56,10 +56,20 @@ class LivePlan:
 
 @dataclass
 class _Sent:
-    """One frame on its way; times in nanoseconds of the system clock."""
+    """One frame on its way.
+
+    Attributes:
+        bag_stamp_ns: its stamp in the bag.
+        sent_ns: when it was sent, by the monotonic clock: the system's may jump.
+        delay_ns: its age when it was sent.
+        late_ms: after its time.
+        arrived_ns: when its label arrived; None as long as it has not.
+        labels: their digest.
+    """
 
     bag_stamp_ns: int
     sent_ns: int
+    delay_ns: int
     late_ms: float
     arrived_ns: int | None = None
     labels: str = ""
@@ -193,7 +203,7 @@ class _Session:
                 last, deadline = arrived, time.monotonic() + QUIET_S
             time.sleep(0.02)
         reports, deadline = watch.reports + 2, time.monotonic() + QUIET_S
-        while watch.reports < reports and time.monotonic() < deadline:
+        while (watch.reports < reports or watch.counts.get("in work")) and time.monotonic() < deadline:
             time.sleep(0.02)
         if self._failure:
             raise LiveError(self._failure)
@@ -204,7 +214,7 @@ class _Session:
         if message.topic == self._plan.topic:
             if stamp_ns in self.watch.frames:
                 stamp_ns = self._stamps[bag_stamp_ns] = now_ns
-            self.watch.frames[stamp_ns] = _Sent(bag_stamp_ns, now_ns, late_ms)
+            self.watch.frames[stamp_ns] = _Sent(bag_stamp_ns, time.monotonic_ns(), now_ns - stamp_ns, late_ms)
         self._publishers[message.topic].publish(with_stamp(message.data, stamp_ns))
 
     def _new_stamp(self, bag_stamp_ns: int, recorded_ns: int, now_ns: int) -> int:
@@ -237,7 +247,7 @@ class _Session:
             self._failure = f"live: listening ended: {type(error).__name__}: {error}"
 
     def _on_label(self, data: bytes) -> None:
-        arrived_ns = time.time_ns()
+        arrived_ns = time.monotonic_ns()
         sent = self.watch.frames.get(stamp_of(data))
         if sent is None:
             return
@@ -266,7 +276,7 @@ def _result(
     dropped = {outcome: fresh.get(outcome, 0) for outcome in DROPS}
     dropped["lost before the node"] = max(len(frames) - fresh.get("received", 0), 0)
     dropped["lost after the node"] = max(fresh.get("processed", 0) - len(came), 0)
-    records = [_record(stamp, frame, frames[0].sent_ns) for stamp, frame in watch.frames.items()]
+    records = [_record(frame, frames[0].sent_ns) for frame in frames]
     return {
         "topic": plan.topic,
         "node": plan.node,
@@ -285,11 +295,11 @@ def _result(
     }
 
 
-def _record(stamp_ns: int, frame: _Sent, start_ns: int) -> dict[str, Any]:
-    arrived = frame.arrived_ns
+def _record(frame: _Sent, start_ns: int) -> dict[str, Any]:
+    latency_ms = None if frame.arrived_ns is None else (frame.arrived_ns - frame.sent_ns) / 1e6
     return {
         "stamp_ns": frame.bag_stamp_ns,
         "sent_s": (frame.sent_ns - start_ns) / 1e9,
-        "latency_ms": None if arrived is None else (arrived - frame.sent_ns) / 1e6,
-        "age_ms": None if arrived is None else (arrived - stamp_ns) / 1e6,
+        "latency_ms": latency_ms,
+        "age_ms": None if latency_ms is None else latency_ms + frame.delay_ns / 1e6,
     }

@@ -77,7 +77,7 @@ def _summary(content: Json) -> str:
     if live is not None:
         blocks.append(f'<p class="note" style="margin-top:12px">{escape(_sentence(live_text(live)))}</p>')
     truths = [f"{topic}: {one['source']}" for topic, one in content["ground_truth"].items() if one]
-    note = f"Ground truth of {escape('; '.join(truths))}." if truths else "No ground truth in this bag."
+    note = f"Ground truth of {escape('; '.join(truths))}." if truths else "No ground truth."
     return _section("Summary", note, *blocks)
 
 
@@ -88,7 +88,7 @@ def _sentence(text: str) -> str:
 def _classes(content: Json) -> str:
     models = content["models"]
     if models[0]["scores"] is None:
-        note = "Share of all pixels that got each label: what the model sees, not whether it is right."
+        note = "Share of all pixels in percent that got each label: what the model sees, not whether it is right."
         return _section("Classes", note, parts.class_table(models))
     note = "IoU in percent; grey classes do not occur in the ground truth. Shares are of labelled and of all pixels."
     matrices = []
@@ -101,7 +101,8 @@ def _classes(content: Json) -> str:
 def _over_time(content: Json) -> str:
     charts = []
     figures = [("miou_present", "mIoU over the classes present"), ("confidence", "Mean confidence")]
-    figures.append(("flicker", "Labels that change from the frame before; motion is part of it (grey: ground truth)"))
+    grey = " (grey: ground truth)" if _truth_flicker(content) else ""
+    figures.append(("flicker", f"Labels that change from the frame before; motion is part of it{grey}"))
     for key, title in figures:
         series = _frame_series(content, key)
         if key == "flicker":

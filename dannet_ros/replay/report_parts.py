@@ -87,7 +87,9 @@ def _class_row(models: Sequence[Json], index: int, name: str) -> str:
         absent = pixels[name] == 0
         cells += [_bar(model["scores"]["iou"][name], absent, COLORS[k]) for k, model in enumerate(models)]
         cells.append(percent(pixels[name] / max(sum(pixels.values()), 1), 2))
-    cells += [percent(model["label_shares"][name], 2) for model in models]
+        cells += [percent(model["label_shares"][name], 2) for model in models]
+    else:
+        cells += [_bar(model["label_shares"][name], False, COLORS[k], 2) for k, model in enumerate(models)]
     return row(cells, "absent" if absent else "", raw=True)
 
 
@@ -107,11 +109,11 @@ def _mean_rows(models: Sequence[Json]) -> list[str]:
     ]
 
 
-def _bar(share: float | None, absent: bool, color: str) -> str:
+def _bar(share: float | None, absent: bool, color: str, digits: int = 1) -> str:
     if absent or share is None:
         return "-"
     fill = f'<u style="width:{100 * share:.1f}%;background:{color}"></u>'
-    return f'<div class="track"><i>{fill}</i><em>{100 * share:.1f}</em></div>'
+    return f'<div class="track"><i>{fill}</i><em>{100 * share:.{digits}f}</em></div>'
 
 
 def _swatch(index: int) -> str:

@@ -180,6 +180,22 @@ def test_two_cameras_raw_and_png_with_ground_truth_of_their_own(bags, tiny_onnx:
     assert found[0].header.frame_id == "left"
 
 
+def test_a_bag_recorded_beside_the_node_keeps_the_labels_it_has(bags, tiny_onnx: Path, tmp_path: Path) -> None:
+    pictures, recorded = bags.frames(2), bags.labels(2)
+    with bags.record(tmp_path / "bag") as writer:
+        recorder = bags.Recorder(writer)
+        for index in range(2):
+            recorder.image("/camera/image", index, pictures[index])
+            recorder.image("/night_seg/label", index, recorded[index])
+    content = evaluate(tmp_path / "bag", tiny_onnx, tmp_path / "out")
+    assert {frame["topic"] for frame in content["frames"]} == {"/camera/image"}
+    new = tmp_path / "out" / "bag"
+    for index, image in enumerate(images(new, "/night_seg/label")):
+        np.testing.assert_array_equal(image.rgb[..., 0], recorded[index])
+    found = images(new, "/camera/image/night_seg/label")
+    np.testing.assert_array_equal(found[1].rgb[..., 0], predictions(tiny_onnx, pictures)[1])
+
+
 def test_half_a_bag_is_evaluated_as_far_as_it_goes_and_says_so(
     bags, tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
