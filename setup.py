@@ -38,6 +38,7 @@ EXTRAS = {
         "ros-lifecycle-msgs>=2,<3",
         "rosbags>=0.10,<0.12",
     ],
+    "bags": ["rosbags>=0.10,<0.12"],
     "train": [
         "torch>=2.9,<3",
         "tensorboard>=2.17,<3",

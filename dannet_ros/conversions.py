@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CompressedImage, Image
 
 from dannet_core.errors import ImageError
 from dannet_core.pixels import MAX_SIDE, MIN_SIDE, Rgb
@@ -59,7 +58,8 @@ def to_rgb(message: Any) -> Rgb:
     Raises:
         ImageError: a field is wrong; the message names it.
     """
-    return compressed_to_rgb(message) if isinstance(message, CompressedImage) else image_to_rgb(message)
+    # By name: without a ROS installation there is no class to compare with, but bags can be read all the same.
+    return compressed_to_rgb(message) if type(message).__name__.endswith("CompressedImage") else image_to_rgb(message)
 
 
 def image_to_rgb(message: Any) -> Rgb:
@@ -88,6 +88,8 @@ def to_image(pixels: Pixels, encoding: str, header: Any) -> Any:
         encoding: ``mono8`` or ``rgb8``.
         header: the input's header; shared, not copied.
     """
+    from sensor_msgs.msg import Image
+
     height, width = pixels.shape[:2]
     message = Image(header=header, height=height, width=width, encoding=encoding)
     message.step = width * (1 if pixels.ndim == 2 else pixels.shape[2])

@@ -81,7 +81,7 @@ class BagWriter:
         kind = message.__msgtype__
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=self._store, offered_qos_profiles=[_reliable()]
+                topic, kind, typestore=self._store, offered_qos_profiles=[reliable()]
             )
         self._writer.write(self._connections[topic], stamp_ns, self._store.serialize_cdr(message, kind))
 
@@ -133,20 +133,41 @@ def new_bag(path: Path, topics: Topics, encoding: Encoding, *, overwrite: bool =
         OutputError: the path is taken, or the folder cannot be written to.
         MissingPackageError: rosbags is not installed.
     """
+    with new_bag_file(path, encoding.storage, overwrite=overwrite) as writer:
+        bag = BagWriter(writer, topics, encoding)
+        yield bag
+        if bag.frames == 0:
+            raise ImageError(f"{path}: no frames were given: nothing to write")
+
+
+@contextmanager
+def new_bag_file(path: Path, storage: str, *, overwrite: bool = False, packed: bool = False) -> Iterator[Any]:
+    """Open a rosbags writer whose bag takes its name when the block ends well, and leaves nothing behind otherwise.
+
+    Args:
+        path: folder of the bag.
+        storage: ``mcap`` or ``sqlite3``.
+        overwrite: replace an existing bag.
+        packed: compress the chunks of an mcap file (zstd), which every reader of mcap unpacks by itself.
+
+    Raises:
+        OutputError: the path is taken, or the folder cannot be written to.
+        MissingPackageError: rosbags is not installed.
+    """
     rosbag2 = require("rosbags.rosbag2", "write bags", INSTALL_ROSBAGS)
     target = Path(path)
-    _check_free(target, overwrite)
+    check_free(target, overwrite)
     # Inside a hidden folder the bag can carry its final name, which its data file repeats.
     scratch = target.absolute().with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        plugin = rosbag2.StoragePlugin[encoding.storage.upper()]
-        with rosbag2.Writer(scratch / target.name, version=BAG_VERSION, storage_plugin=plugin) as writer:
-            bag = BagWriter(writer, topics, encoding)
-            yield bag
-            if bag.frames == 0:
-                raise ImageError(f"{path}: no frames were given: nothing to write")
+        plugin = rosbag2.StoragePlugin[storage.upper()]
+        writer = rosbag2.Writer(scratch / target.name, version=BAG_VERSION, storage_plugin=plugin)
+        if packed and storage == "mcap":
+            writer.set_compression(rosbag2.CompressionMode.STORAGE, rosbag2.CompressionFormat.ZSTD)
+        with writer:
+            yield writer
         if target.exists():
             target.rename(scratch / "replaced")
         (scratch / target.name).rename(target)
@@ -156,7 +177,12 @@ def new_bag(path: Path, topics: Topics, encoding: Encoding, *, overwrite: bool =
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_free(target: Path, overwrite: bool) -> None:
+def check_free(target: Path, overwrite: bool) -> None:
+    """Refuse a path that is taken.
+
+    Raises:
+        OutputError: it exists and is not to be replaced, or is not a bag.
+    """
     if not target.exists():
         return
     if not overwrite:
@@ -165,8 +191,8 @@ def _check_free(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: exists and is not a bag (no metadata.yaml): choose another name")
 
 
-def _reliable() -> Any:
-    """What a camera driver offers by default: reliable, volatile, the last ten."""
+def reliable() -> Any:
+    """A rosbags QoS profile: what a camera driver offers by default: reliable, volatile, the last ten."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
     forever = QosTime(9223372036, 854775807)

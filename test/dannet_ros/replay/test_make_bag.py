@@ -57,7 +57,7 @@ def test_every_frame_comes_back_once_with_its_stamp_and_pixels(drive: Path, stor
 def test_camera_info_has_the_size_and_the_focal_length(drive: Path) -> None:
     assert pack(drive, "--focal", "80") == 0
     with open_bag(drive / "bag") as bag:
-        messages = [bag._reader.deserialize(m.data, m.kind) for m in bag.raw(["/camera/camera_info"])]
+        messages = [bag.decode(m) for m in bag.raw(["/camera/camera_info"])]
     assert len(messages) == COUNT
     assert (messages[0].height, messages[0].width) == (64, 96)
     assert messages[0].k.tolist() == [80, 0, 48, 0, 80, 32, 0, 0, 1]

@@ -1,0 +1,196 @@
+"""`ros2 run dannet_ros evaluate_bag BAG --model M --out DIR`: a model's quality on a recorded drive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from dannet_core.atomic_files import write_whole
+from dannet_core.classes import CLASS_NAMES
+from dannet_core.errors import OutputError, SettingsError
+from dannet_core.evaluation.report import describe_model, prepare_folder
+from dannet_core.inference.presets import PRESETS, preset
+from dannet_core.inference.segmenter import NightSegmenter
+from dannet_core.program import EXIT_INTERRUPTED
+from dannet_core.settings import option
+from dannet_ros.replay.bag_evaluation import BagEvaluation
+from dannet_ros.replay.bag_reading import Bag, BagError, open_bag
+from dannet_ros.replay.bag_report import JSON_NAME, results, summary_text, timing, write_json
+from dannet_ros.replay.bag_writing import check_free, new_bag_file
+from dannet_ros.replay.frame_scores import ModelScore
+from dannet_ros.replay.ground_truth import DEFAULT_TOPIC, ENCODINGS, open_truth
+from dannet_ros.replay.live import LivePlan, check_ros, replay_live
+from dannet_ros.replay.report_page import render
+from dannet_ros.replay.result_bag import NODE, OUTPUTS, ResultBag
+
+DESCRIPTION = (
+    "Labels every frame of a bag once, in order; writes OUT/metrics.json, OUT/report.html and OUT/bag with label, "
+    "color and overlay topics beside the originals. Needs no ROS installation, except for --live."
+)
+BAG_NAME: Final = "bag"
+REPORT_NAME: Final = "report.html"
+_NOT_CAMERAS: Final = (*OUTPUTS, "relit", "confidence", "compressedDepth")
+"""Last parts of topic names that are not taken for cameras unless asked for."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of `evaluate_bag`."""
+
+    bag: Path = option("a bag's folder, or one .mcap or .db3 file", positional=True)
+    model: Path = option(".safetensors, .onnx or .engine")
+    out: Path = option("folder for the results")
+    compare: Path | None = option("a second model, set beside the first", None)
+    topics: list[str] = option("image topics to label; none: all, without those of labels and overlays", [])
+    labels: list[str] = option(
+        "ground truth: a topic of the bag, a folder of PNG files named by stamp, or none; one for all image topics or "
+        "one each; unset: /ground_truth/label where the bag has it",
+        [],
+    )
+    label_encoding: str = option("ids of the ground truth", "train_ids", choices=ENCODINGS)
+    preset: str = option("inference preset", "paper", choices=tuple(PRESETS))
+    reweight_std: float | None = option("spread of the class weights; unset: the preset's", None, limits=(0, 1))
+    min_confidence: float = option("pixels below this likelihood become unknown", 0.0, limits=(0, 1))
+    input_size: tuple[int, int] | None = option("height and width in pixels the network runs at", None)
+    device: str = option("auto, cpu, cuda or cuda:N", "auto")
+    threads: int = option("CPU threads; 0 = one per core", 0, limits=(0, 1024))
+    worst: int = option("how many of the worst frames to show", 6, limits=(0, 100))
+    write_bag: str = option("the new bag: the originals and the outputs, the outputs, or none", "full",
+                            choices=("full", "outputs", "none"))  # fmt: skip
+    storage: str = option("file format of the new bag", "mcap", choices=("mcap", "sqlite3"))
+    overlay_alpha: float = option("opacity of the overlay: 0 picture only, 1 colours only", 0.5, limits=(0, 1))
+    overwrite: bool = option("replace earlier results in OUT", False)
+    live: bool = option("replay it again through DDS to the running node and report what a vehicle would see", False)
+    live_rate: float = option("1 = as recorded, 2 = twice as fast", 1.0, limits=(0.01, 100))
+    live_node: str = option("the running node's name", f"/{NODE}")
+    live_topic: str | None = option("image topic to replay; unset: the first evaluated one", None)
+    live_wait: float = option("seconds to wait for the node to subscribe", 10.0, limits=(0, 3600))
+
+
+def run(settings: Settings) -> int:
+    """Check everything, go through the bag, write the results, print where they are."""
+    _check_out(settings)
+    if settings.bag.suffix == ".bag":
+        raise BagError(f"{settings.bag}: a ROS 1 bag: convert it: rosbags-convert --src {settings.bag} --dst NEW_BAG")
+    with open_bag(settings.bag, lenient=True) as bag, ExitStack() as stack:
+        topics = camera_topics(bag, settings.topics, settings.labels)
+        live = _live_topic(settings, topics)
+        models = [stack.enter_context(_opened(name, path, settings)) for name, path in _named(settings)]
+        prepare_folder(settings.out)
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix=".labels_", dir=settings.out)))
+        truths = open_truth(bag, settings.labels, topics, settings.label_encoding, scratch)
+        evaluation = BagEvaluation(bag, dict(zip(topics, truths, strict=True)), models, settings.overlay_alpha)
+        started, begin = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
+        complete = _go_through(bag, evaluation, settings)
+        content = results(bag, evaluation, complete)
+        content["timing"] = timing(evaluation, started, time.perf_counter() - begin)
+    _write(settings, content, models)
+    if live and complete:
+        # After the results are safe: the node may turn out not to be there.
+        content["timing"]["live"] = _replay_live(settings, live, content)
+        _write(settings, content, models)
+    print(summary_text(content))
+    names = [REPORT_NAME, JSON_NAME, *([] if settings.write_bag == "none" else [f"{BAG_NAME}/"])]
+    print(f"wrote {', '.join(str(settings.out / name) for name in names)}")
+    return 0 if complete else EXIT_INTERRUPTED
+
+
+def _write(settings: Settings, content: Mapping[str, Any], models: Sequence[ModelScore]) -> None:
+    page = render(content, {model.name: list(model.worst) for model in models})
+    write_whole(settings.out / REPORT_NAME, page.encode())
+    write_json(settings.out / JSON_NAME, content)
+
+
+def camera_topics(bag: Bag, wanted: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The image topics to label: ``wanted``, or all that look like cameras.
+
+    Raises:
+        BagError: no such topic, one of another type, or none left.
+    """
+    if wanted:
+        return bag.image_topics(list(dict.fromkeys(wanted)))
+    left_out = {*labels, DEFAULT_TOPIC}
+    found = [t for t in bag.image_topics() if t not in left_out and t.rpartition("/")[2] not in _NOT_CAMERAS]
+    if not found:
+        raise BagError(f"{bag.path}: no camera topic among {', '.join(bag.image_topics())}: name one with --topics")
+    return found
+
+
+def _check_out(settings: Settings) -> None:
+    if settings.out.exists() and not settings.out.is_dir():
+        raise OutputError(f"{settings.out}: is a file, expected a folder")
+    if not settings.overwrite and any((settings.out / name).exists() for name in (JSON_NAME, REPORT_NAME)):
+        raise OutputError(f"{settings.out}: holds results already: choose another folder or add --overwrite")
+    if settings.write_bag != "none":
+        check_free(settings.out / BAG_NAME, settings.overwrite)
+
+
+def _named(settings: Settings) -> list[tuple[str, Path]]:
+    paths = [settings.model, *([settings.compare] if settings.compare else [])]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name or number}_{path.stem}" for number, path in enumerate(paths, 1)]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"compare: got {settings.compare}, expected another model than --model")
+    return list(zip(names, paths, strict=True))
+
+
+@contextmanager
+def _opened(name: str, path: Path, settings: Settings) -> Iterator[ModelScore]:
+    changes = {"reweight_std": settings.reweight_std, "input_size": settings.input_size}
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    inference = preset(settings.preset, min_confidence=settings.min_confidence, **wanted)
+    with NightSegmenter.load(path, inference, device=settings.device, threads=settings.threads) as segmenter:
+        if segmenter.metadata.class_names != CLASS_NAMES:
+            raise SettingsError(
+                f"model: {path} has {segmenter.metadata.num_classes} classes of its own, expected the 19 of Cityscapes"
+            )
+        yield ModelScore(name, segmenter, describe_model(segmenter, path), settings.worst)
+
+
+def _go_through(bag: Bag, evaluation: BagEvaluation, settings: Settings) -> bool:
+    if settings.write_bag == "none":
+        complete = evaluation.run(None)
+    else:
+        target = settings.out / BAG_NAME
+        with new_bag_file(target, settings.storage, overwrite=settings.overwrite, packed=True) as writer:
+            names = [model.name for model in evaluation.models]
+            sink = ResultBag(writer, bag, list(evaluation.topics), names, copies=settings.write_bag == "full")
+            complete = evaluation.run(sink)
+            _refuse_nothing(bag, evaluation)
+    _refuse_nothing(bag, evaluation)
+    return complete
+
+
+def _refuse_nothing(bag: Bag, evaluation: BagEvaluation) -> None:
+    if any("refused" not in frame for frame in evaluation.frames):
+        return
+    why = evaluation.frames[0]["refused"] if evaluation.frames else "; ".join(bag.problems) or "no messages"
+    raise BagError(f"{bag.path}: no frame of {', '.join(evaluation.topics)} could be labelled: {why}")
+
+
+def _live_topic(settings: Settings, topics: Sequence[str]) -> str:
+    """The topic to replay; empty without --live."""
+    if not settings.live:
+        return ""
+    if settings.live_topic not in (None, *topics):
+        raise SettingsError(f"live_topic: got {settings.live_topic}, expected one of {', '.join(topics)}")
+    check_ros()
+    return settings.live_topic or topics[0]
+
+
+def _replay_live(settings: Settings, topic: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    plan = LivePlan(settings.bag, topic, settings.live_rate, settings.live_node, settings.live_wait)
+    name = content["models"][0]["name"]
+    expected = {
+        frame["stamp_ns"]: frame["models"][name]["labels"]
+        for frame in content["frames"]
+        if frame["topic"] == topic and "models" in frame
+    }
+    return replay_live(plan, expected)
