@@ -101,6 +101,11 @@ class OptimiserConfig:
     batch_size: int = option("samples a step of each domain, over all processes", 2, limits=(1, 4096))
     accumulate: int = option("backward passes a step; the batch is split into this many", 1, limits=(1, 4096))
     lr: float = option("initial learning rate of the generator (SGD)", 2.5e-4)
+    lr_relighting: float | None = option(
+        "initial learning rate of the relighting network; unset: lr. At rates far above the paper's its tanh saturates, "
+        "and the pictures keep one tint",
+        None,
+    )
     momentum: float = option("momentum of the SGD", 0.9, limits=(0, 1))
     weight_decay: float = option("weight decay of the SGD", 5e-4, limits=(0, 1))
     lr_discriminator: float = option("initial learning rate of the discriminators (Adam)", 2.5e-4)

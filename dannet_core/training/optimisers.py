@@ -14,9 +14,25 @@ from dannet_core.networks.discriminator import Discriminator
 ADAM_BETAS: Final = (0.9, 0.99)
 
 
-def generator_optimiser(net: DANNet, lr: float, momentum: float, weight_decay: float) -> SGD:
-    """SGD over every trainable weight of both networks."""
-    return SGD(trainable(net), lr=lr, momentum=momentum, weight_decay=weight_decay)
+def generator_optimiser(
+    net: DANNet, lr: float, momentum: float, weight_decay: float, lr_relighting: float | None = None
+) -> SGD:
+    """SGD over every trainable weight of both networks.
+
+    Args:
+        net: the generator.
+        lr: initial learning rate.
+        momentum: of both networks.
+        weight_decay: of both networks.
+        lr_relighting: initial rate of the relighting network; None = ``lr``, as in the paper.
+    """
+    if lr_relighting is None:
+        return SGD(trainable(net), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    groups = [
+        {"params": trainable(net.segmentation)},
+        {"params": trainable(net.relighting), "lr": lr_relighting},
+    ]
+    return SGD([group for group in groups if group["params"]], lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 
 def discriminator_optimiser(discriminator: Discriminator, lr: float) -> Adam:

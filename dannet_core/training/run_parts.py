@@ -235,7 +235,8 @@ def build_adaptation(
     networks = Networks(net, forward, day, night)
     precision = Precision(optimiser.precision, device)
     weights = torch.from_numpy(reweighting_vector(class_shares, config.loss.reweight_std)).to(device)
-    optimisers: list[Optimizer] = [generator_optimiser(net, optimiser.lr, optimiser.momentum, optimiser.weight_decay)]
+    rates = (optimiser.lr, optimiser.momentum, optimiser.weight_decay, optimiser.lr_relighting)
+    optimisers: list[Optimizer] = [generator_optimiser(net, *rates)]
     if mode == "train":
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
     adaptation = Adaptation(

@@ -25,3 +25,13 @@ def test_frozen_weights_are_left_out():
     moved = {id(p) for group in generator_optimiser(net, 0.1, 0.9, 0.0).param_groups for p in group["params"]}
     assert frozen
     assert not frozen & moved
+
+
+@pytest.mark.parametrize("width", [4, 0])
+def test_the_relighting_network_may_learn_at_a_rate_of_its_own(width):
+    net = build_dannet("lraspp", relighting_width=width)
+    optimiser = generator_optimiser(net, 0.1, 0.9, 0.0, lr_relighting=0.02)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in net.segmentation.parameters()} == {0.1}
+    assert {rates[id(p)] for p in net.relighting.parameters()} == ({0.02} if width else set())
+    assert len(rates) == len(list(net.parameters()))
