@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
@@ -28,7 +28,7 @@ def generator_optimiser(
     """
     if lr_relighting is None:
         return SGD(trainable(net), lr=lr, momentum=momentum, weight_decay=weight_decay)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": trainable(net.segmentation)},
         {"params": trainable(net.relighting), "lr": lr_relighting},
     ]
