@@ -102,8 +102,8 @@ class OptimiserConfig:
     accumulate: int = option("backward passes a step; the batch is split into this many", 1, limits=(1, 4096))
     lr: float = option("initial learning rate of the generator (SGD)", 2.5e-4)
     lr_relighting: float | None = option(
-        "initial learning rate of the relighting network; unset: lr. Far above the paper's its tanh saturates and every "
-        "picture gets the same tint",
+        "initial learning rate of the relighting network; unset: lr. Far above the paper's its tanh saturates and "
+        "every picture gets the same tint",
         None,
     )
     momentum: float = option("momentum of the SGD", 0.9, limits=(0, 1))
