@@ -245,11 +245,11 @@ def _sample(node: Process, source: Process, watcher: Process) -> dict[str, Any]:
 
 
 def _report(sent: dict[str, Any], seen: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
+    from dannet_ros.frame_statistics import OUTCOMES
+
     stamps = {tuple(stamp) for stamp in sent["sent"]}
     values = seen["diagnostics"]["values"]
-    counts = {
-        k: int(values[k]) for k in ("received", "processed", "replaced", "malformed", "failed", "stale", "unwatched")
-    }
+    counts = {k: int(values[k]) for k in ("received", *OUTCOMES)}
     arrived = {}
     for name in outputs:
         came = seen["came"][name]

@@ -9,10 +9,12 @@ from typing import Final, NamedTuple
 
 WINDOW: Final = 300
 """Frames a latency window holds: ten seconds at 30 Hz."""
-STAGES: Final = ("age", "wait", "convert", "preprocess", "infer", "postprocess", "publish", "total")
-"""``age``: stamp to reception, by the node's clock. ``total``: reception to published. The rest lie between."""
-OUTCOMES: Final = ("processed", "replaced", "malformed", "failed", "stale", "unwatched")
-"""What became of a received frame: exactly one of these, unless it is still waiting or in work."""
+STAGES: Final = ("receive", "wait", "convert", "preprocess", "infer", "postprocess", "publish", "total", "age")
+"""``receive``: stamp to reception, by the node's clock. ``total``: reception to published. ``age``: stamp to published.
+The rest lie between reception and published."""
+OUTCOMES: Final = ("processed", "replaced", "malformed", "failed", "stale", "late", "out_of_order", "unwatched")
+"""What became of a received frame: exactly one of these, unless it is still waiting or in work. ``stale``: too old on
+arrival or when its turn came. ``late``: too old once it was labelled. ``out_of_order``: older than one before it."""
 
 _MIN_INTERVALS: Final = 8
 _PAUSE_INTERVALS: Final = 30
@@ -34,6 +36,7 @@ class FrameStatistics:
         self._windows: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
         self._counts: Counter[str] = Counter()
         self._last_problem = ""
+        self._failures_in_a_row = 0
 
     def add_latencies(self, latencies_ms: dict[str, float]) -> None:
         """Add one frame's milliseconds by stage."""
@@ -46,11 +49,18 @@ class FrameStatistics:
         with self._lock:
             self._counts[outcome] += 1
             self._last_problem = problem or self._last_problem
+            if outcome in ("failed", "processed"):
+                self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
 
     def counts(self) -> dict[str, int]:
         """Frames by outcome."""
         with self._lock:
             return {outcome: self._counts[outcome] for outcome in OUTCOMES}
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """How many frames have failed since one was processed."""
+        return self._failures_in_a_row
 
     @property
     def last_problem(self) -> str:
