@@ -1,4 +1,4 @@
-"""The standard ``qos_overrides.TOPIC.ENTITY.POLICY`` parameters: taken where given, refused where nothing takes them."""
+"""Standard ``qos_overrides.TOPIC.ENTITY.POLICY`` parameters: taken where given, refused where nothing takes them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def percentiles(values_ms: npt.ArrayLike) -> tuple[float, float, float]:
 
 
 def stage_latencies(diagnostics: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:
-    """Percentiles by stage, as the node reports them in /diagnostics; a bag's stamps are old: no ``receive``, no ``age``."""
+    """Percentiles by stage, as the node reports them; a bag's stamps are old, so neither ``receive`` nor ``age``."""
     found = {}
     for stage in STAGES:
         text = diagnostics.get(SPREAD_KEY.format(stage))

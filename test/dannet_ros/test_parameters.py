@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,8 @@ def test_params_file_holds_every_parameter_with_its_default() -> None:
     content = yaml.safe_load(PARAMS_FILE.read_text())
     assert list(content) == ["/**"]
     values = content["/**"]["ros__parameters"]
-    assert {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()} == dataclasses.asdict(
-        NodeParameters()
-    )
+    assert NodeParameters(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}) == NodeParameters()
+    assert set(values) == set(specs())
     types = [list if isinstance(spec.default, tuple) else type(spec.default) for spec in specs().values()]
     assert [type(values[name]) for name in specs()] == types
 
