@@ -126,7 +126,8 @@ class CameraInput:
         return list(self._node.get_publishers_info_by_topic(self._topic))
 
     def _problem(self, info: Any) -> str:
-        who = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+        known = "UNKNOWN" not in info.node_name  # the name may be discovered a moment after the publisher
+        who = f"{info.node_namespace.rstrip('/')}/{info.node_name}" if known else "a publisher"
         if info.topic_type != self._type:
             return f"{who} publishes {info.topic_type}, expected {self._type} (see image_transport)"
         compatibility, reason = qos_check_compatible(info.qos_profile, self._images.qos_profile)
