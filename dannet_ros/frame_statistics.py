@@ -18,6 +18,7 @@ arrival or when its turn came. ``late``: too old once it was labelled. ``out_of_
 
 _MIN_INTERVALS: Final = 8
 _PAUSE_INTERVALS: Final = 30
+_JITTER: Final = 0.2
 
 
 class Spread(NamedTuple):
@@ -121,9 +122,15 @@ class LostFrames:
 
     @property
     def usual_interval_ns(self) -> int | None:
-        """Mean of the middle half of the intervals; None until there are enough of them."""
+        """Mean of the middle half of the intervals; None until there are enough of them, or when they are no multiples of
+        one of the short ones: such a camera has no rate to miss frames of.
+        """
         count = len(self._intervals_ns)
         if count < _MIN_INTERVALS:
             return None
-        middle = sorted(self._intervals_ns)[count // 4 : count - count // 4]
+        ordered = sorted(self._intervals_ns)
+        multiples = [interval / ordered[count // 10] for interval in ordered]
+        if sum(abs(multiple - round(multiple)) > _JITTER for multiple in multiples) > count // 4:
+            return None
+        middle = ordered[count // 4 : count - count // 4]
         return sum(middle) // len(middle)
