@@ -190,10 +190,10 @@ def run(arguments: argparse.Namespace, outputs: list[str], model: Path, folder: 
     watcher = Process(
         [*me, "--role", "watch", "--outputs", ",".join(outputs), "--out", str(folder / "watch")], folder / "w"
     )
-    node = Process([sys.executable, "-m", "dannet_ros.node", *_node_arguments(arguments, model)], folder / "n")
+    node = Process([sys.executable, "-m", "dannet_ros.node", *node_arguments(arguments, model)], folder / "n")
     children = [watcher, node]
     try:
-        _wait_until_active(folder / "watch.live", node, folder / "n")
+        wait_until_active(folder / "watch.live", node, folder / "n")
         passed = ["--rate", str(arguments.rate), "--seconds", str(arguments.seconds)]
         passed += ["--camera-reliability", arguments.camera_reliability]
         passed += ["--image", str(arguments.image)] if arguments.image else []
@@ -211,12 +211,12 @@ def run(arguments: argparse.Namespace, outputs: list[str], model: Path, folder: 
     return {"outputs": outputs, **report, **samples, "node_exit_code": code}
 
 
-def _node_arguments(arguments: argparse.Namespace, model: Path) -> list[str]:
+def node_arguments(arguments: argparse.Namespace, model: Path) -> list[str]:
     extra = [word for setting in arguments.param for word in ("-p", setting)]
     return ["--ros-args", "-p", f"model:={model}", *extra]
 
 
-def _wait_until_active(live: Path, node: Process, log: Path) -> None:
+def wait_until_active(live: Path, node: Process, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and node.running():
         if live.exists() and '"state": "active"' in live.read_text():

@@ -122,8 +122,9 @@ class LostFrames:
 
     @property
     def usual_interval_ns(self) -> int | None:
-        """Mean of the middle half of the intervals; None until there are enough of them, or when they are no multiples of
-        one of the short ones: such a camera has no rate to miss frames of.
+        """Mean of the middle half of the intervals; None until there are enough of them to see a rate.
+
+        Also None when they are no multiples of one of the short ones: such a camera has no rate to miss frames of.
         """
         count = len(self._intervals_ns)
         if count < _MIN_INTERVALS:

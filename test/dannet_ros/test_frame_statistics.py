@@ -78,7 +78,7 @@ def test_a_camera_without_a_rate_loses_nothing_that_could_be_known() -> None:
 
 def test_heavy_loss_of_a_steady_camera_is_seen() -> None:
     generator = np.random.default_rng(6)
-    kept = [frame for frame in range(20)] + [frame for frame in range(20, 400) if generator.random() > 0.4]
+    kept = [*range(20)] + [frame for frame in range(20, 400) if generator.random() > 0.4]
     jitter = generator.uniform(-0.03, 0.03, 400) * FRAME_NS
     lost = gaps_after([int(frame * FRAME_NS + jitter[frame]) for frame in kept]).lost
     assert 0.3 * (400 - len(kept)) < lost <= 400 - len(kept)
