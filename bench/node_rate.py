@@ -136,7 +136,9 @@ def watch(outputs: list[str], out: Path) -> None:
         for status in message.status:
             values = {value.key: value.value for value in status.values}
             latest.update({"message": status.message, "values": values})
-        out.with_suffix(".live").write_text(json.dumps(latest))
+        partial = out.with_suffix(".partial")
+        partial.write_text(json.dumps(latest))
+        partial.replace(out.with_suffix(".live"))  # whole at any moment: others read it while it is written
 
     for name in outputs:
         kind = CameraInfo if name == "camera_info" else Image

@@ -74,7 +74,8 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
     from dannet_ros.memory import keep_freed_buffers
 
     keep_freed_buffers()
-    node = NightSegNode(stopping=stop)
+    with _one_line_errors():  # e.g. security asked for and not there
+        node = NightSegNode(stopping=stop)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     code = 0
