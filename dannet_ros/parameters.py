@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from dannet_core import InferenceSettings, preset
+from dannet_core.inference.backends import BACKEND_OF_SUFFIX
 
 OUTPUT_NAMES: Final = ("label", "color", "overlay", "relit", "confidence")
 """The image outputs, in order of publishing: the label image is what a planner waits for."""
@@ -98,7 +99,7 @@ class NodeParameters:
     backend: str = _parameter(
         "auto",
         "Inference backend; auto goes by the model's suffix.",
-        choices=("auto", "onnxruntime", "pytorch", "tensorrt"),
+        choices=("auto", *sorted(set(BACKEND_OF_SUFFIX.values()))),
     )
     device: str = _parameter("auto", "Where the model runs: auto, cpu, cuda or cuda:N.")
     threads: int = _parameter(0, "CPU threads inside one operator; 0 = the runtime's choice.", (0, 256))
