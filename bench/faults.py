@@ -2,7 +2,8 @@
 
     python bench/faults.py [--only cycles,fuzz] [--out bench/results/faults.json]
 
-A scenario that does not end as it should ends the program with the reason and the node's log.
+A scenario that does not end as it should ends the program with the reason and the node's log. Scenarios that are left
+out keep their entry in the file.
 """
 
 from __future__ import annotations
@@ -244,16 +245,16 @@ def main() -> None:
     import rclpy
 
     rclpy.init()
-    report: Seen = {"machine": machine(), "seen": {}}
+    seen: Seen = json.loads(arguments.out.read_text())["seen"] if arguments.out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         model = fast_model(Path(folder) / "fast.onnx", 128, 192)
         for name in wanted:
-            report["seen"][name] = SCENARIOS[name](model, arguments)
-            print(name, json.dumps(report["seen"][name]).replace(folder, ""), flush=True)
+            result = SCENARIOS[name](model, arguments) | {"load_average": round(os.getloadavg()[0], 1)}
+            seen[name] = json.loads(json.dumps(result).replace(str(ROOT), "").replace(folder, ""))
+            print(name, json.dumps(seen[name]), flush=True)
     rclpy.shutdown()
-    text = json.dumps(report, indent=1).replace(str(ROOT), "").replace(folder, "")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(text + "\n")
+    arguments.out.write_text(json.dumps({"machine": machine(), "seen": seen}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

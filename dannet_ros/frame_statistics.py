@@ -5,16 +5,38 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 WINDOW: Final = 300
 """Frames a latency window holds: ten seconds at 30 Hz."""
-STAGES: Final = ("receive", "wait", "convert", "preprocess", "infer", "postprocess", "publish", "total", "age")
-"""``receive``: stamp to reception, by the node's clock. ``total``: reception to published. ``age``: stamp to published.
-The rest lie between reception and published."""
-OUTCOMES: Final = ("processed", "replaced", "malformed", "failed", "stale", "late", "out_of_order", "unwatched")
-"""What became of a received frame: exactly one of these, unless it is still waiting or in work. ``stale``: too old on
-arrival or when its turn came. ``late``: too old once it was labelled. ``out_of_order``: older than one before it."""
+STAGES: Final = MappingProxyType(
+    {
+        "receive": "stamp to reception, by the node's clock: camera, driver and network",
+        "wait": "reception until the worker takes the frame",
+        "convert": "message to RGB: colour conversion, JPEG",
+        "preprocess": "RGB to network input",
+        "infer": "the network",
+        "postprocess": "network output to labels at camera resolution",
+        "publish": "making and publishing what is subscribed",
+        "total": "reception to published",
+        "age": "stamp to published, by the node's clock: how old a label is when it leaves the node",
+    }
+)
+"""Stages of a frame and what their milliseconds span."""
+OUTCOMES: Final = MappingProxyType(
+    {
+        "processed": "labelled and published",
+        "replaced": "overtaken by a newer frame while it waited",
+        "malformed": "refused for what the message holds, see `last problem`",
+        "failed": "the model or the runtime failed on it, see `last problem`",
+        "stale": "older than max_age_ms on arrival or when its turn came",
+        "late": "older than max_age_ms once labelled",
+        "out_of_order": "its stamp is older than that of a frame before it",
+        "unwatched": "nobody subscribed an output",
+    }
+)
+"""What became of a received frame: exactly one of these, unless it is still waiting or in work."""
 
 _MIN_INTERVALS: Final = 8
 _PAUSE_INTERVALS: Final = 30

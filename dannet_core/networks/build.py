@@ -81,9 +81,10 @@ def build_dannet(
         SettingsError: an argument is out of its range.
         MissingPackageError: ``lraspp`` without torchvision.
     """
-    _check(arch in BACKBONES, "arch", arch, "one of " + ", ".join(BACKBONES))
-    backbone = BACKBONES[arch][-1] if backbone is None else backbone
-    _check(backbone in BACKBONES[arch], "backbone", backbone, f"one of {', '.join(BACKBONES[arch])} for {arch}")
+    _check(arch in ARCHITECTURES, "arch", arch, "one of " + ", ".join(ARCHITECTURES))
+    backbones = ARCHITECTURES[arch].backbones
+    backbone = backbones[-1] if backbone is None else backbone
+    _check(backbone in backbones, "backbone", backbone, f"one of {', '.join(backbones)} for {arch}")
     _check(2 <= num_classes <= 255, "num_classes", num_classes, "2 to 255")
     _check(
         relighting_width == 0 or 4 <= relighting_width <= MAX_RELIGHTING_WIDTH,

@@ -117,4 +117,4 @@ def test_foxglove_plots_the_stages_it_names() -> None:
         topic, index = re.fullmatch(r"(/[\w/]+)\.data(?:\[(\d+)\])?", path["value"]).groups()
         kind = "std_msgs/msg/Float32" if index is None else "std_msgs/msg/Float32MultiArray"
         assert TABLE[topic].kind == kind
-        assert path["label"] == ("total" if index is None else STAGES[int(index)])
+        assert path["label"] == ("total" if index is None else list(STAGES)[int(index)])
