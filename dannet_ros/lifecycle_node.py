@@ -156,6 +156,9 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     def _start(self) -> str:
         """Returns why it failed; empty when it did not."""
         parameters = self._parameters_given.values()
+        # rclpy keeps a weak reference to every entity there ever was: a few for each configure.
+        group = self.default_callback_group
+        group.entities = {reference for reference in group.entities if reference() is not None}
         try:
             self._timer.timer_period_ns = round(parameters.diagnostics_period_s * 1e9)
             self._session = Session(self, parameters)

@@ -19,6 +19,7 @@ from dannet_ros.conversions import to_image
 from dannet_ros.diagnostics import NOTHING_COUNTED, Counted, Health, findings, values
 from dannet_ros.frame_statistics import OUTCOMES, Spread
 from dannet_ros.parameters import NodeParameters
+from dannet_ros.session import Session
 
 pytestmark = pytest.mark.ros
 
@@ -188,3 +189,33 @@ def test_reports_go_on_while_the_simulated_clock_stands_still(make_rig: Callable
     rig.other.create_subscription(DiagnosticArray, "/diagnostics", lambda m: reports.extend(m.status), 10)
     rig.until(lambda: len(reports) > 2)
     assert "the topic has no publisher" in reports[-1].message
+
+
+def test_reports_go_on_while_configure_waits_for_the_model(
+    make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Building an engine may take an hour, and configure holds the executor thread for as long."""
+    rig = make_rig(start=False, diagnostics_period_s=0.1)
+    release, reports, open_model = threading.Event(), [], Session._open_model
+
+    def report_and_release() -> None:
+        reports.append([finding.text for finding in findings(rig.node._health(), NOTHING_COUNTED)])
+        if len(reports) == 2:
+            release.set()
+
+    monkeypatch.setattr(rig.node._diagnostics, "report", report_and_release)
+    monkeypatch.setattr(Session, "_open_model", lambda session: (release.wait(20), open_model(session))[1])
+    assert rig.node.trigger_configure().name == "SUCCESS"
+    assert reports[0][0].startswith("opening the model for ")
+
+
+def test_configure_that_waits_gives_up_when_the_process_is_to_stop(
+    make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = make_rig(start=False)
+    release, open_model = threading.Event(), Session._open_model
+    monkeypatch.setattr(Session, "_open_model", lambda session: (release.wait(20), open_model(session))[1])
+    rig.node.stopping.set()
+    assert rig.node.trigger_configure().name == "FAILURE"
+    assert rig.node.failure == "stopped while the model was being opened"
+    release.set()
