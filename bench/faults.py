@@ -47,7 +47,10 @@ def cycles(model: Path, arguments: argparse.Namespace) -> Seen:
                 footprints.append(node.footprint())
         check(footprints[0]["threads"] == footprints[-1]["threads"], f"threads grew: {footprints[-1]}")
         check(footprints[0]["files"] == footprints[-1]["files"], f"files grew: {footprints[-1]}")
-        return {"cycles": arguments.cycles, "after_5": footprints[0], "at_end": footprints[-1]}
+        quarters = [footprints[len(footprints) * part // 4]["rss_mb"] for part in range(4)]
+        rss = [*quarters, footprints[-1]["rss_mb"]]
+        ends = {"after_5": footprints[0], "at_end": footprints[-1]}
+        return {"cycles": arguments.cycles, **ends, "rss_mb_by_quarter": rss}
     finally:
         node.close()
 

@@ -32,7 +32,8 @@ every topic but /diagnostics; an override that no topic takes stops configure.
 SERVICES = """
 ## Services
 
-The five of every lifecycle node (`ros2 lifecycle get|set|list /night_seg`) and the six of every node's parameters.
+The five of every lifecycle node (`ros2 lifecycle get|set|list /night_seg`), the six of every node's parameters, and
+`~/get_type_description`.
 """
 DIAGNOSTICS = """
 ## Diagnostics
