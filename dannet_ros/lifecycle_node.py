@@ -99,6 +99,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         if self._state_machine.current_state[1] in ("unconfigured", "inactive", "active"):
             self.trigger_shutdown()
 
+    @_named_errors
     def on_configure(self, state: LifecycleState) -> Any:
         """Check the parameters, open the model in its worker thread, subscribe."""
         self.failure = self._parameters_given.refusal() or self._start()
