@@ -99,6 +99,39 @@ def model_file(model: Path, _: argparse.Namespace) -> Seen:
         node.close()
 
 
+def backend(model: Path, _: argparse.Namespace) -> Seen:
+    """A driver call that hangs, and a driver context that is lost: see faulty_node.py."""
+    program = (str(ROOT / "bench" / "faulty_node.py"),)
+    node = RunningNode(model, "hang_ms:=500.0", "max_failures:=5", program=program)
+    try:
+        node.listen()
+        camera = node.camera()
+        node.is_labelled(camera, "before")
+        node.send(camera, "hang")
+        node.until(lambda: "worker busy" in node.message, "a hang reported while it hangs")
+        seen: Seen = {"hang": node.message}
+        node.is_labelled(camera, "after the hang")
+        node.send(camera, "poison")
+        node.until(lambda: "failed" in node.message, "failures reported", lambda: node.send(camera, "poisoned"))
+        seen["poisoned"] = node.message
+        node.is_labelled(camera, "after the recovery")
+        check("5 frames in a row failed" in node.log(), "the model was not closed")
+        seen["recovery"] = "closed through on_error, opened again, labels"
+    finally:
+        node.close()
+    node = RunningNode(model, "hang_ms:=500.0", "max_hang_s:=1.0", program=program)
+    try:
+        node.listen()
+        camera = node.camera()
+        node.is_labelled(camera, "before")
+        node.send(camera, "hang")
+        seen["max_hang_s"] = {"exit_code": node.process.wait(30)}
+        check(seen["max_hang_s"]["exit_code"] == 2, f"exit code, log: {node.log()[-500:]}")
+        return seen
+    finally:
+        node.close()
+
+
 def subscribers(model: Path, arguments: argparse.Namespace) -> Seen:
     """A subscriber that comes and goes, each time getting a label."""
     node = RunningNode(model)
@@ -223,7 +256,7 @@ def disk_full(_model: Path, _: argparse.Namespace) -> Seen:
 
 SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], Seen]] = {
     scenario.__name__: scenario
-    for scenario in (cycles, fuzz, model_file, subscribers, publishers, clock_jumps, signals, disk_full)
+    for scenario in (cycles, fuzz, model_file, backend, subscribers, publishers, clock_jumps, signals, disk_full)
 }
 
 

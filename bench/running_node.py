@@ -22,15 +22,16 @@ PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 class RunningNode:
     """`python -m dannet_ros.node` with a camera, a subscriber of ~/label and one of /diagnostics beside it."""
 
-    def __init__(self, model: Path, *parameters: str, height: int = 270, width: int = 480) -> None:
+    def __init__(self, model: Path, *parameters: str, program: tuple[str, ...] = ("-m", "dannet_ros.node")) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
 
         self.model = model
+        self._program = program
         self._words = ["-p", f"model:={model}", "-p", "diagnostics_period_s:=0.2", "-p", "warm_up_height:=0"]
         self._words += ["-p", "warm_up_width:=0", "-p", "threads:=1", *(w for p in parameters for w in ("-p", p))]
-        self._picture = np.random.default_rng(1).integers(0, 60, (height, width, 3), np.uint8)
+        self._picture = np.random.default_rng(1).integers(0, 60, (270, 480, 3), np.uint8)
         self._folder = tempfile.TemporaryDirectory()
         self._log = (Path(self._folder.name) / "log").open("a+")
         self.rclpy = rclpy
@@ -44,7 +45,7 @@ class RunningNode:
 
     def start(self) -> subprocess.Popen[str]:
         """Start the node's process anew."""
-        command = [sys.executable, "-m", "dannet_ros.node", "--ros-args", *self._words]
+        command = [sys.executable, *self._program, "--ros-args", *self._words]
         self.status = None
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT, text=True)
         return self.process

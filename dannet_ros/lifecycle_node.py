@@ -51,7 +51,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         failure: why the last configure failed, or the model was closed, one line; empty when it did not.
         quiet: leave reporting `failure` to the caller instead of logging it.
         hung: a worker thread was left behind in a driver call; only ending the process gets rid of it.
-        gave_up: opening the model again after failed frames did not work: only a new process may help.
+        gave_up: the worker hangs for good, or the model cannot be opened again: only a new process may help.
     """
 
     def __init__(self, stopping: threading.Event | None = None, **node_arguments: Any) -> None:
@@ -227,10 +227,13 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         if self._input is not None and self._input.match_due:
             self._input.match()
         session = self._session
-        if self._active and session is not None:
-            most = session.parameters.max_failures
-            if 0 < most <= session.statistics.failures_in_a_row:
-                self._recover(f"{most} frames in a row failed, the last: {session.statistics.last_problem}")
+        if not self._active or session is None:
+            return
+        most, longest_s = session.parameters.max_failures, session.parameters.max_hang_s
+        if 0 < most <= session.statistics.failures_in_a_row:
+            self._recover(f"{most} frames in a row failed, the last: {session.statistics.last_problem}")
+        elif 0 < longest_s < session.worker.busy_s:
+            self._give_up(f"the worker hangs for more than max_hang_s, {longest_s:g} s")
 
     def _recover(self, breakdown: str) -> None:
         """Through on_error to unconfigured and, with autostart, back: a new model is a new driver context."""
@@ -242,8 +245,12 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self._breakdown = ""
         self._diagnostics.report()
         if self.get_parameter("autostart").value and not self.autostart():
-            self.gave_up = True
-            self.get_logger().fatal(f"cannot open the model again: {self.failure}")
+            self._give_up(f"cannot open the model again: {self.failure}")
+
+    def _give_up(self, reason: str) -> None:
+        if not self.gave_up:
+            self.get_logger().fatal(reason)
+        self.gave_up = True
 
     def _announce(self) -> None:
         facts = None if self._session is None else self._session.worker.facts

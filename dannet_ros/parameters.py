@@ -152,6 +152,12 @@ class NodeParameters:
     hang_ms: float = _parameter(
         2000.0, "A frame in work for longer than this is reported at once as an error, ms.", (10, 3.6e6), live=True
     )
+    max_hang_s: float = _parameter(
+        0.0,
+        "A frame in work for longer than this ends the process with 2, for respawn to start it anew, s; 0 = never.",
+        (0, 3600),
+        live=True,
+    )
     max_failures: int = _parameter(
         10,
         "Frames that fail in a row before the model is closed and, with autostart, opened again; 0 = go on for ever.",

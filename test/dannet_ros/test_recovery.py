@@ -165,6 +165,15 @@ def test_hang_is_reported_before_the_next_period(make_rig: Callable[..., Any], n
     assert reports[1].level != DiagnosticStatus.ERROR
 
 
+def test_hang_for_good_makes_the_node_give_up(make_rig: Callable[..., Any], night: np.ndarray) -> None:
+    rig = make_rig(hang_ms=20.0, max_hang_s=0.1)
+    release, worker = threading.Event(), rig.node._session.worker
+    worker._label = lambda *_: release.wait(20)
+    rig.node._on_image(to_image(night, "rgb8", Header()))
+    rig.until(lambda: rig.node.gave_up)
+    release.set()
+
+
 def open_things() -> tuple[int, int]:
     """Threads and file descriptors of this process."""
     return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
