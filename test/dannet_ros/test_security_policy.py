@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -52,3 +53,19 @@ def test_node_may_call_and_subscribe_nothing_else() -> None:
     rights = {(group.tag, name) for group in root.iter() for name in group.attrib if group.get(name) == "ALLOW"}
     assert rights == {("topics", "subscribe"), ("topics", "publish"), ("services", "reply")}
     assert [enclave.get("path") for enclave in root.iter("enclave")] == ["/night_seg"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="only Linux shows a process's sockets there")
+def test_node_listens_on_no_tcp_port(make_rig: Callable[..., Any]) -> None:
+    make_rig()
+    own = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of this listing itself
+            own.add(str(descriptor.readlink()))
+    assert any(name.startswith("socket:") for name in own), "DDS has some, so the look is a real one"
+    listening = []
+    for table in ("tcp", "tcp6"):
+        path = Path("/proc/self/net") / table
+        rows = [line.split() for line in path.read_text().splitlines()[1:]] if path.exists() else []
+        listening += [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own]
+    assert listening == []
