@@ -136,7 +136,9 @@ def watch(outputs: list[str], out: Path) -> None:
         for status in message.status:
             values = {value.key: value.value for value in status.values}
             latest.update({"message": status.message, "values": values})
-        out.with_suffix(".live").write_text(json.dumps(latest))
+        partial = out.with_suffix(".partial")
+        partial.write_text(json.dumps(latest))
+        partial.replace(out.with_suffix(".live"))  # whole at any moment: others read it while it is written
 
     for name in outputs:
         kind = CameraInfo if name == "camera_info" else Image
@@ -190,10 +192,10 @@ def run(arguments: argparse.Namespace, outputs: list[str], model: Path, folder: 
     watcher = Process(
         [*me, "--role", "watch", "--outputs", ",".join(outputs), "--out", str(folder / "watch")], folder / "w"
     )
-    node = Process([sys.executable, "-m", "dannet_ros.node", *_node_arguments(arguments, model)], folder / "n")
+    node = Process([sys.executable, "-m", "dannet_ros.node", *node_arguments(arguments, model)], folder / "n")
     children = [watcher, node]
     try:
-        _wait_until_active(folder / "watch.live", node, folder / "n")
+        wait_until_active(folder / "watch.live", node, folder / "n")
         passed = ["--rate", str(arguments.rate), "--seconds", str(arguments.seconds)]
         passed += ["--camera-reliability", arguments.camera_reliability]
         passed += ["--image", str(arguments.image)] if arguments.image else []
@@ -211,12 +213,12 @@ def run(arguments: argparse.Namespace, outputs: list[str], model: Path, folder: 
     return {"outputs": outputs, **report, **samples, "node_exit_code": code}
 
 
-def _node_arguments(arguments: argparse.Namespace, model: Path) -> list[str]:
+def node_arguments(arguments: argparse.Namespace, model: Path) -> list[str]:
     extra = [word for setting in arguments.param for word in ("-p", setting)]
     return ["--ros-args", "-p", f"model:={model}", *extra]
 
 
-def _wait_until_active(live: Path, node: Process, log: Path) -> None:
+def wait_until_active(live: Path, node: Process, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and node.running():
         if live.exists() and '"state": "active"' in live.read_text():
@@ -245,11 +247,11 @@ def _sample(node: Process, source: Process, watcher: Process) -> dict[str, Any]:
 
 
 def _report(sent: dict[str, Any], seen: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
+    from dannet_ros.frame_statistics import OUTCOMES
+
     stamps = {tuple(stamp) for stamp in sent["sent"]}
     values = seen["diagnostics"]["values"]
-    counts = {
-        k: int(values[k]) for k in ("received", "processed", "replaced", "malformed", "failed", "stale", "unwatched")
-    }
+    counts = {k: int(values[k]) for k in ("received", *OUTCOMES)}
     arrived = {}
     for name in outputs:
         came = seen["came"][name]

@@ -5,17 +5,42 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 WINDOW: Final = 300
 """Frames a latency window holds: ten seconds at 30 Hz."""
-STAGES: Final = ("age", "wait", "convert", "preprocess", "infer", "postprocess", "publish", "total")
-"""``age``: stamp to reception, by the node's clock. ``total``: reception to published. The rest lie between."""
-OUTCOMES: Final = ("processed", "replaced", "malformed", "failed", "stale", "unwatched")
+STAGES: Final = MappingProxyType(
+    {
+        "receive": "stamp to reception, by the node's clock: camera, driver and network",
+        "wait": "reception until the worker takes the frame",
+        "convert": "message to RGB: colour conversion, JPEG",
+        "preprocess": "RGB to network input",
+        "infer": "the network",
+        "postprocess": "network output to labels at camera resolution",
+        "publish": "making and publishing what is subscribed",
+        "total": "reception to published",
+        "age": "stamp to published, by the node's clock: how old a label is when it leaves the node",
+    }
+)
+"""Stages of a frame and what their milliseconds span."""
+OUTCOMES: Final = MappingProxyType(
+    {
+        "processed": "labelled and published",
+        "replaced": "overtaken by a newer frame while it waited",
+        "malformed": "refused for what the message holds, see `last problem`",
+        "failed": "the model or the runtime failed on it, see `last problem`",
+        "stale": "older than max_age_ms on arrival or when its turn came",
+        "late": "older than max_age_ms once labelled",
+        "out_of_order": "its stamp is older than that of a frame before it",
+        "unwatched": "nobody subscribed an output",
+    }
+)
 """What became of a received frame: exactly one of these, unless it is still waiting or in work."""
 
 _MIN_INTERVALS: Final = 8
 _PAUSE_INTERVALS: Final = 30
+_JITTER: Final = 0.2
 
 
 class Spread(NamedTuple):
@@ -34,6 +59,7 @@ class FrameStatistics:
         self._windows: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
         self._counts: Counter[str] = Counter()
         self._last_problem = ""
+        self._failures_in_a_row = 0
 
     def add_latencies(self, latencies_ms: dict[str, float]) -> None:
         """Add one frame's milliseconds by stage."""
@@ -46,11 +72,18 @@ class FrameStatistics:
         with self._lock:
             self._counts[outcome] += 1
             self._last_problem = problem or self._last_problem
+            if outcome in ("failed", "processed"):
+                self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
 
     def counts(self) -> dict[str, int]:
         """Frames by outcome."""
         with self._lock:
             return {outcome: self._counts[outcome] for outcome in OUTCOMES}
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """How many frames have failed since one was processed."""
+        return self._failures_in_a_row
 
     @property
     def last_problem(self) -> str:
@@ -111,9 +144,16 @@ class LostFrames:
 
     @property
     def usual_interval_ns(self) -> int | None:
-        """Mean of the middle half of the intervals; None until there are enough of them."""
+        """Mean of the middle half of the intervals; None until there are enough of them to see a rate.
+
+        Also None when they are no multiples of one of the short ones: such a camera has no rate to miss frames of.
+        """
         count = len(self._intervals_ns)
         if count < _MIN_INTERVALS:
             return None
-        middle = sorted(self._intervals_ns)[count // 4 : count - count // 4]
+        ordered = sorted(self._intervals_ns)
+        multiples = [interval / ordered[count // 10] for interval in ordered]
+        if sum(abs(multiple - round(multiple)) > _JITTER for multiple in multiples) > count // 4:
+            return None
+        middle = ordered[count // 4 : count - count // 4]
         return sum(middle) // len(middle)

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dannet_core.classes import reweighting_vector
 from dannet_core.errors import SettingsError
+from dannet_ros.camera_input import CameraInput, InputFacts, image_topic
+from dannet_ros.declared_parameters import DeclaredParameters
 from dannet_ros.diagnostics import Diagnostics, Health
-from dannet_ros.parameters import NodeParameters, descriptor, refused_live, specs, unknown_parameter
 from dannet_ros.session import Session
+from dannet_ros.watchdog import PERIOD_S, Watchdog
 
 NODE_NAME: Final = "night_seg"
-CAMERA_INFO_QOS: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+_Transition = Callable[["NightSegNode", LifecycleState], Any]
+
+
+def _named_errors(transition: _Transition) -> _Transition:
+    """Rclpy swallows what a transition raises and goes to on_error without a word: say it first."""
+
+    @functools.wraps(transition)
+    def saying(node: NightSegNode, state: LifecycleState) -> Any:
+        try:
+            return transition(node, state)
+        except Exception as error:  # noqa: BLE001  whatever it is, on_error gives everything back
+            node.failure = f"{transition.__name__}: {type(error).__name__}: {' '.join(str(error).split())}"
+            node.get_logger().error(node.failure)
+            return TransitionCallbackReturn.ERROR
+
+    return saying
 
 
 class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
     """`night_seg`: subscribes a camera topic, publishes labels.
 
-    Transitions, callbacks and the diagnostics timer run in the executor thread; the session's worker thread owns the
-    model and publishes.
+    Transitions, callbacks and timers run in the executor thread; the session's worker thread owns the model and
+    publishes.
 
     Attributes:
         stopping: set it to make a configure that waits for its model give up.
-        failure: why the last configure failed, one line; empty when it did not.
+        failure: why the last configure failed, or the model was closed, one line; empty when it did not.
         quiet: leave reporting `failure` to the caller instead of logging it.
         hung: a worker thread was left behind in a driver call; only ending the process gets rid of it.
+        gave_up: the worker hangs for good, or the model cannot be opened again: only a new process may help.
     """
 
     def __init__(self, stopping: threading.Event | None = None, **node_arguments: Any) -> None:
@@ -43,22 +60,30 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.failure = ""
         self.quiet = False
         self.hung = False
-        self._problems = self._declare_parameters()
+        self.gave_up = False
         self._session: Session | None = None
-        self._inputs: list[Any] = []
+        self._input: CameraInput | None = None
         self._active = False
-        self._incompatible_qos = ""
+        self._breakdown = ""
+        self._clock_jumps = 0
+        self._reported_at_s = 0.0
+        self._parameters_given = DeclaredParameters(
+            self, lambda: self._session is not None, self._live_problem, self._apply
+        )
         self._diagnostics = Diagnostics(self, self._health)
+        self._watchdog = Watchdog(self.get_logger(), self._busy_s, self._hang_s, self._diagnostics.report)
         # By the steady clock: with use_sim_time and no /clock the node's own stands still.
-        self._timer = self.create_timer(1.0, self._diagnostics.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(1.0, self._on_period, clock=steady)
+        self.create_timer(PERIOD_S, self._watch, clock=steady)
+        backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+        self._jump_handle = self.get_clock().create_jump_callback(backward, post_callback=self._on_clock_jump)
 
     @property
     def counts(self) -> dict[str, int]:
         """Frames by outcome since configure, ``received`` included; empty while unconfigured."""
         session = self._session
-        return {} if session is None else session.counts | {"received": session.mailbox.received}
+        return {} if session is None else session.counts | {"received": session.received}
 
     def autostart(self) -> bool:
         """Configure and activate; False with `failure` set, and nothing logged, when that does not work."""
@@ -74,9 +99,10 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         if self._state_machine.current_state[1] in ("unconfigured", "inactive", "active"):
             self.trigger_shutdown()
 
+    @_named_errors
     def on_configure(self, state: LifecycleState) -> Any:
         """Check the parameters, open the model in its worker thread, subscribe."""
-        self.failure = self._refusal() or self._start(self._values())
+        self.failure = self._parameters_given.refusal() or self._start()
         if self.failure:
             self._close_session()
             if not self.quiet:
@@ -85,22 +111,27 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self._announce()
         return super().on_configure(state)
 
+    @_named_errors
     def on_activate(self, state: LifecycleState) -> Any:
         """Begin labelling."""
         result = super().on_activate(state)
         if self._session is not None and self._session.worker.facts is not None:
             self._session.last_received_s = time.monotonic()
-            self._session.publishers.publish_label_info(self._session.worker.facts.metadata.class_names)
+            self._session.publishers.publish_classes(self._session.worker.facts.metadata.class_names)
         self._active = True
         return result
 
+    @_named_errors
     def on_deactivate(self, state: LifecycleState) -> Any:
         """Stop labelling: nothing is published after this returns."""
         self._active = False
+        if self._breakdown:
+            return TransitionCallbackReturn.ERROR
         if self._session is not None and not self._session.pause():
-            self.get_logger().warning(f"the worker is still busy after {self._session.worker.busy_s:.0f} s")
+            self.get_logger().warning(f"the worker is still busy after {self._busy_s():.0f} s")
         return super().on_deactivate(state)
 
+    @_named_errors
     def on_cleanup(self, state: LifecycleState) -> Any:
         """Close the model and give everything back."""
         self._close_session()
@@ -113,45 +144,45 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> Any:
-        """Give everything back, so that configure works again."""
+        """Give everything back, so that configure works again: the node is unconfigured afterwards."""
         self._active = False
-        self._close_session()
-        return super().on_error(state)
-
-    def _declare_parameters(self) -> dict[str, str]:
-        """Declare the table; a wrong override is kept as a problem for configure, and the default stands in."""
-        problems: dict[str, str] = {}
-        for spec in specs().values():
-            override = self._parameter_overrides.get(spec.name)
-            problem = None if override is None else spec.problem(override.value)
-            if problem is not None:
-                problems[spec.name] = problem
-            self.declare_parameter(spec.name, spec.default, descriptor(spec), ignore_override=problem is not None)
-        unknown = unknown_parameter(self._parameter_overrides, self._parameters)
-        return problems if unknown is None else {"": unknown, **problems}
-
-    def _refusal(self) -> str:
-        problem = next(iter(self._problems.values()), None) or self._values().problem()
-        if problem is not None:
-            return problem
+        self.failure = self._breakdown or self.failure or f"an error in a transition from {state.label}"
         try:
-            self._values().inference_settings()
-        except SettingsError as error:
-            return f"parameter {error}"
-        return ""
+            self._close_session()
+        except Exception as error:  # noqa: BLE001  another outcome than success would finalise the node
+            self.get_logger().error(f"while giving everything back: {type(error).__name__}: {error}")
+            self._session = self._input = None
+        return TransitionCallbackReturn.SUCCESS
 
-    def _values(self) -> NodeParameters:
-        return NodeParameters(**{name: self.get_parameter(name).value for name in specs()})
+    def _start(self) -> str:
+        """Returns why it failed; empty when it did not."""
+        parameters = self._parameters_given.values()
+        # rclpy keeps a weak reference to every entity there ever was: a few for each configure.
+        group = self.default_callback_group
+        group.entities = {reference for reference in group.entities if reference() is not None}
+        try:
+            self._timer.timer_period_ns = round(parameters.diagnostics_period_s * 1e9)
+            self._session = Session(self, parameters)
+            failure = self._session.open(self.stopping, self._while_opening)
+            if not failure:
+                session = self._session
+                self._input = CameraInput(
+                    self, parameters, self._on_image, self._on_camera_info, session.lost.add_reported
+                )
+                self._input.open()
+                failure = self._parameters_given.unused_override()
+        except Exception as error:  # noqa: BLE001  rclpy swallows what a transition raises: say it instead
+            return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return failure
 
-    def _check_parameters(self, parameters: list[Any]) -> Any:
-        known = [(specs()[p.name], p.value) for p in parameters if p.name in specs()]
-        for spec, value in known:
-            problem = spec.problem(value)
-            if problem is None and self._session is not None:
-                problem = self._live_problem(spec.name, value) if spec.live else refused_live(spec)
-            if problem is not None:
-                return SetParametersResult(successful=False, reason=problem)
-        return SetParametersResult(successful=True)
+    def _close_session(self) -> None:
+        camera, self._input = self._input, None
+        if camera is not None:
+            camera.close()
+        session, self._session = self._session, None
+        if session is not None and not session.close():
+            self.hung = True
+            self.get_logger().error("the worker hangs in one frame and is left behind")
 
     def _live_problem(self, name: str, value: Any) -> str | None:
         facts = None if self._session is None else self._session.worker.facts
@@ -162,56 +193,9 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
                 return f"parameter {error}"
         return None
 
-    def _apply_parameters(self, parameters: list[Any]) -> None:
-        for parameter in parameters:
-            self._problems.pop(parameter.name, None)
+    def _apply(self, changes: dict[str, Any]) -> None:
         if self._session is not None:
-            live = {p.name: p.value for p in parameters if p.name in specs() and specs()[p.name].live}
-            self._session.apply(dataclasses.replace(self._session.parameters, **live))
-
-    def _start(self, parameters: NodeParameters) -> str:
-        """Returns why it failed; empty when it did not."""
-        try:
-            self._timer.timer_period_ns = round(parameters.diagnostics_period_s * 1e9)
-            self._session = Session(self, parameters)
-            failure = self._session.open(self.stopping)
-            if not failure:
-                self._subscribe(parameters)
-        except Exception as error:  # noqa: BLE001  rclpy swallows what a transition raises: say it instead
-            return f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return failure
-
-    def _close_session(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
-        session, self._session = self._session, None
-        if session is not None and not session.close():
-            self.hung = True
-            self.get_logger().error("the worker hangs in one frame and is left behind")
-
-    def _subscribe(self, wanted: NodeParameters) -> None:
-        qos = QoSProfile(depth=wanted.input_depth, reliability=ReliabilityPolicy[wanted.input_reliability.upper()])
-        self._incompatible_qos = ""
-        self._inputs = [
-            self._subscribe_image(CompressedImage if wanted.image_transport == "compressed" else Image, qos),
-            self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, CAMERA_INFO_QOS),
-        ]
-
-    def _subscribe_image(self, kind: Any, qos: QoSProfile) -> Any:
-        topic, callbacks = self._image_topic(), {"incompatible_qos": self._on_incompatible_qos}
-        try:
-            events = SubscriptionEventCallbacks(message_lost=self._on_message_lost, **callbacks)
-            return self.create_subscription(kind, topic, self._on_image, qos, event_callbacks=events)
-        except UnsupportedEventTypeError:  # not every middleware counts lost messages
-            events = SubscriptionEventCallbacks(**callbacks)
-            return self.create_subscription(kind, topic, self._on_image, qos, event_callbacks=events)
-
-    def _image_topic(self) -> str:
-        """The resolved topic; remapping ``image`` carries its compressed sibling along, as image_transport does."""
-        base = str(self.resolve_topic_name("image"))
-        compressed = self.get_parameter("image_transport").value == "compressed"
-        return str(self.resolve_topic_name(f"{base}/compressed")) if compressed else base
+            self._session.apply(dataclasses.replace(self._session.parameters, **changes))
 
     def _on_image(self, message: Any) -> None:
         if self._active and self._session is not None:
@@ -221,47 +205,101 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         if self._active and self._session is not None:
             self._session.publishers.remember_camera_info(message)
 
-    def _on_message_lost(self, event: Any) -> None:
-        if self._active and self._session is not None:
-            self._session.lost.add_reported(event.total_count_change)
+    def _on_clock_jump(self, _jump: Any) -> None:
+        self._clock_jumps += 1
+        if self._session is not None:
+            self._session.order.forget()
 
-    def _on_incompatible_qos(self, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self._incompatible_qos = f"{policy} (see input_reliability)" if policy == "RELIABILITY" else policy
-        self.get_logger().warning(
-            f"a publisher on {self._image_topic()} has an incompatible QoS: {self._incompatible_qos}"
-        )
+    def _on_period(self) -> None:
+        if self._input is not None:
+            self._input.match()
+        self._diagnostics.report()
+
+    def _while_opening(self) -> None:
+        """An engine may take an hour to build, and the executor waits for it: report from in here."""
+        now_s = time.monotonic()
+        if now_s - self._reported_at_s >= self.get_parameter("diagnostics_period_s").value:
+            self._reported_at_s = now_s
+            self._diagnostics.report()
+
+    def _watch(self) -> None:
+        self._watchdog.look()
+        if self._input is not None and self._input.match_due:
+            self._input.match()
+        session = self._session
+        if not self._active or session is None:
+            return
+        most, longest_s = session.parameters.max_failures, session.parameters.max_hang_s
+        if 0 < most <= session.statistics.failures_in_a_row:
+            self._recover(f"{most} frames in a row failed, the last: {session.statistics.last_problem}")
+        elif 0 < longest_s < session.worker.busy_s:
+            self._give_up(f"the worker hangs for more than max_hang_s, {longest_s:g} s")
+
+    def _recover(self, breakdown: str) -> None:
+        """Through on_error to unconfigured and, with autostart, back: a new model is a new driver context."""
+        self.get_logger().error(f"{breakdown}: closing the model")
+        self._breakdown = breakdown
+        try:
+            self.trigger_deactivate()
+        finally:
+            self._breakdown = ""
+        self._diagnostics.report()
+        if self.get_parameter("autostart").value and not self.autostart():
+            self._give_up(f"cannot open the model again: {self.failure}")
+
+    def _give_up(self, reason: str) -> None:
+        if not self.gave_up:
+            self.get_logger().fatal(reason)
+        self.gave_up = True
 
     def _announce(self) -> None:
         facts = None if self._session is None else self._session.worker.facts
         if facts is not None:
+            self._parameters_given.set_class_names(facts.metadata.class_names)
             trained = "" if facts.metadata.trained else ", NOT TRAINED (random weights)"
-            self.get_logger().info(
-                f"{facts.metadata.arch} on {facts.device} ({facts.backend}){trained}, input {self._image_topic()}"
-            )
+            topic = self._input_facts().topic
+            self.get_logger().info(f"{facts.metadata.arch} on {facts.device} ({facts.backend}){trained}, input {topic}")
+
+    def _busy_s(self) -> float:
+        return 0.0 if self._session is None else self._session.worker.busy_s
+
+    def _hang_s(self) -> float:
+        return float(self.get_parameter("hang_ms").value) / 1e3
+
+    def _clock_stands(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value) and self.get_clock().now().nanoseconds == 0
+
+    def _input_facts(self) -> InputFacts:
+        if self._input is not None:
+            return self._input.facts()
+        return InputFacts(image_topic(self, self.get_parameter("image_transport").value))
 
     def _health(self) -> Health:
-        session, topic = self._session, self._image_topic()
-        lost_at_s = None if session is None else session.lost.last_lost_at_s
-        counts = {} if session is None else session.counts
-        received = 0 if session is None else session.mailbox.received
-        now_s = time.monotonic()
-        return Health(
-            state=self._state_machine.current_state[1],
+        session, now_s = self._session, time.monotonic()
+        state, limits = self._state_machine.current_state[1], self._parameters_given.values()
+        # A node without a session has nothing to count; the rest of its health is known all the same.
+        unopened = Health(
+            state=state,
             failure=self.failure,
-            topic=topic,
-            publishers=self.count_publishers(topic),
-            incompatible_qos=self._incompatible_qos,
-            received=received,
-            counts=counts,
-            in_work=received - sum(counts.values()),
-            silence_s=0.0 if session is None else now_s - session.last_received_s,
-            lost=0 if session is None else session.lost.lost,
-            lost_ago_s=None if lost_at_s is None else now_s - lost_at_s,
-            busy_s=0.0 if session is None else session.worker.busy_s,
-            spreads={} if session is None else session.statistics.spreads(),
-            slow_frame_ms=self.get_parameter("slow_frame_ms").value,
-            last_problem="" if session is None else session.statistics.last_problem,
-            model=self.get_parameter("model").value,
-            facts=None if session is None else session.worker.facts,
+            opening_s=0.0,
+            input=self._input_facts(),
+            received=0,
+            counts={},
+            in_work=0,
+            silence_s=0.0,
+            lost=0,
+            lost_ago_s=None,
+            repeated=0,
+            time_jumps=self._clock_jumps,
+            clock_stands=self._clock_stands(),
+            busy_s=0.0,
+            spreads={},
+            limits=limits,
+            last_problem="",
+            intensity=None,
+            changed_share=None,
+            model=limits.model,
+            model_file_problem="",
+            facts=None,
         )
+        return unopened if session is None else session.health(unopened, now_s)

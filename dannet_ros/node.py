@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments without the program name, ROS arguments included; None = the process's.
 
     Returns:
-        0 after a clean stop, 2 when the arguments are wrong or autostart failed.
+        0 after a clean stop, 2 when the arguments are wrong, autostart failed, the model could not be opened again, or
+        its worker hangs for good.
     """
     arguments = sys.argv[1:] if argv is None else argv
     stop = threading.Event()
@@ -74,7 +75,8 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
     from dannet_ros.memory import keep_freed_buffers
 
     keep_freed_buffers()
-    node = NightSegNode(stopping=stop)
+    with _one_line_errors():  # e.g. security asked for and not there
+        node = NightSegNode(stopping=stop)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     code = 0
@@ -83,8 +85,9 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
             node.get_logger().fatal(node.failure)
             code = EXIT_FAILURE
             return code
-        while rclpy.ok() and not stop.is_set():
+        while rclpy.ok() and not stop.is_set() and not node.gave_up:
             executor.spin_once(timeout_sec=_SPIN_S)
+        code = EXIT_FAILURE if node.gave_up else 0
     except ExternalShutdownException:
         pass
     finally:

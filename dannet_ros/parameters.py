@@ -13,8 +13,14 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from dannet_core import InferenceSettings, preset
+from dannet_core.inference.backends import BACKEND_OF_SUFFIX
 
-_Value = TypeVar("_Value", str, bool, int, float)
+OUTPUT_NAMES: Final = ("label", "color", "overlay", "relit", "confidence")
+"""The image outputs, in order of publishing: the label image is what a planner waits for."""
+CLASS_NAMES_PARAMETER: Final = "class_names"
+"""Read-only, set in configure: it says what the model knows rather than what the user wants."""
+
+_Value = TypeVar("_Value", str, bool, int, float, tuple[str, ...])
 _TYPE_NAMES: Final = {str: "a string", bool: "true or false", int: "an integer", float: "a number with a decimal point"}
 
 
@@ -27,12 +33,12 @@ class ParameterSpec(NamedTuple):
         description: for `ros2 param describe` and `--help`; units included.
         low: smallest value, for numbers.
         high: largest value, for numbers.
-        choices: the allowed strings; empty = any.
+        choices: the allowed strings, or members of a list; empty = any.
         live: may be changed while the node is configured.
     """
 
     name: str
-    default: str | bool | int | float
+    default: str | bool | int | float | tuple[str, ...]
     description: str
     low: float | None
     high: float | None
@@ -42,6 +48,8 @@ class ParameterSpec(NamedTuple):
     @property
     def expected(self) -> str:
         """What a value has to be, in words."""
+        if isinstance(self.default, tuple):
+            return f"a list of one or more of {', '.join(self.choices)}, each at most once"
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         kind = _TYPE_NAMES[type(self.default)]
@@ -50,11 +58,18 @@ class ParameterSpec(NamedTuple):
     def problem(self, value: object) -> str | None:
         """Why ``value`` is refused; None when it is not."""
         refusal = f"parameter {self.name}: got {value!r}, expected {self.expected}"
+        if isinstance(self.default, tuple):
+            return None if self._is_list_of_choices(value) else refusal
         if type(value) is not type(self.default) or (self.choices and value not in self.choices):
             return refusal
         if self.low is None or self.high is None or not isinstance(value, int | float):
             return None
         return None if math.isfinite(value) and self.low <= value <= self.high else refusal
+
+    def _is_list_of_choices(self, value: object) -> bool:
+        if not isinstance(value, list | tuple) or not value:
+            return False
+        return all(member in self.choices for member in value) and len(set(value)) == len(value)
 
 
 def _parameter(
@@ -84,7 +99,7 @@ class NodeParameters:
     backend: str = _parameter(
         "auto",
         "Inference backend; auto goes by the model's suffix.",
-        choices=("auto", "onnxruntime", "pytorch", "tensorrt"),
+        choices=("auto", *sorted(set(BACKEND_OF_SUFFIX.values()))),
     )
     device: str = _parameter("auto", "Where the model runs: auto, cpu, cuda or cuda:N.")
     threads: int = _parameter(0, "CPU threads inside one operator; 0 = the runtime's choice.", (0, 256))
@@ -99,6 +114,12 @@ class NodeParameters:
     )
     input_height: int = _parameter(0, "Network input height in pixels; 0 = the model's or preset's own.", (0, 16384))
     input_width: int = _parameter(0, "Network input width in pixels; 0 = the model's or preset's own.", (0, 16384))
+    outputs: tuple[str, ...] = _parameter(
+        OUTPUT_NAMES,
+        "Image outputs that may be made; each still costs nothing while nobody subscribes it.",
+        choices=OUTPUT_NAMES,
+        live=True,
+    )
     overlay_alpha: float = _parameter(
         0.5, "Opacity of the label colours in the overlay: 0 picture only, 1 colours only.", (0, 1), live=True
     )
@@ -107,21 +128,56 @@ class NodeParameters:
     )
     warm_up_width: int = _parameter(1920, "Camera width in pixels for the warm-up in configure; 0 = none.", (0, 16384))
     input_reliability: str = _parameter(
-        "best_effort",
-        "QoS reliability of the image subscription; best_effort receives from every publisher.",
-        choices=("best_effort", "reliable"),
+        "auto",
+        "QoS reliability of the image subscription; auto: reliable where every publisher is, else best_effort, which "
+        "receives from every publisher.",
+        choices=("auto", "best_effort", "reliable"),
     )
     input_depth: int = _parameter(
         2, "QoS history depth of the image subscription, messages; the newest wins whatever it is.", (1, 100)
     )
     max_age_ms: float = _parameter(
-        0.0, "Frames older than this when their turn comes are dropped, ms by the node's clock; 0 = off.", (0, 3.6e6)
+        0.0,
+        "Frames older than this on arrival, when their turn comes or once they are labelled are dropped and counted, "
+        "ms from stamp by the node's clock; 0 = off.",
+        (0, 3.6e6),
+        live=True,
     )
     slow_frame_ms: float = _parameter(
-        0.0, "Diagnostics warn when the 95th percentile of receive-to-publish exceeds this, ms; 0 = off.", (0, 3.6e6)
+        0.0,
+        "Diagnostics warn when the 95th percentile of receive-to-publish exceeds this, ms; 0 = off.",
+        (0, 3.6e6),
+        live=True,
+    )
+    hang_ms: float = _parameter(
+        2000.0, "A frame in work for longer than this is reported at once as an error, ms.", (10, 3.6e6), live=True
+    )
+    max_hang_s: float = _parameter(
+        0.0,
+        "A frame in work for longer than this ends the process with 2, for respawn to start it anew, s; 0 = never.",
+        (0, 3600),
+        live=True,
+    )
+    max_failures: int = _parameter(
+        10,
+        "Frames that fail in a row before the model is closed and, with autostart, opened again; 0 = go on for ever.",
+        (0, 1_000_000),
+        live=True,
+    )
+    bright_above: float = _parameter(
+        0.0,
+        "Diagnostics warn when the picture's mean is above this, 0..255: the model is for night; 0 = off.",
+        (0, 255),
+        live=True,
+    )
+    stability: bool = _parameter(
+        False, "Report the share of pixels whose label changed since the frame before, in diagnostics.", live=True
     )
     diagnostics_period_s: float = _parameter(1.0, "Period of /diagnostics, seconds.", (0.1, 60))
-    autostart: bool = _parameter(True, "Configure and activate at start; if that fails the process exits with 2.")
+    autostart: bool = _parameter(
+        True,
+        "Configure and activate at start; if that fails, then or when opening again, the process exits with 2.",
+    )
 
     def problem(self) -> str | None:
         """Why these values do not go together; None when they do."""
@@ -176,7 +232,7 @@ def unknown_parameter(names: Iterable[str], declared: Iterable[str]) -> str | No
 
     rclpy drops undeclared overrides without a word, so that a typing error would run with the default.
     """
-    known = [*specs(), *(name for name in declared if name not in specs())]
+    known = [*specs(), CLASS_NAMES_PARAMETER, *(name for name in declared if name not in specs())]
     for name in sorted(names):
         if name in known or name.startswith("qos_overrides."):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -14,10 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float32, Float32MultiArray, Header, MultiArrayDimension
 
 from dannet_core import Prediction
 from dannet_core.pixels import Labels, Rgb, colorize
-from dannet_ros.conversions import ReusedImage
+from dannet_ros.conversions import ReusedImage, to_image
+from dannet_ros.frame_statistics import STAGES
+from dannet_ros.legend import legend
+from dannet_ros.qos_overrides import overriding_options
 
 OUTPUT_DEPTH: Final = 2
 OUTPUT_QOS: Final = QoSProfile(depth=OUTPUT_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
@@ -72,7 +77,6 @@ class _Output(NamedTuple):
     make: Callable[[Picture], Pixels]
 
 
-# In order of publishing: the label image is what a planner waits for.
 OUTPUTS: Final = MappingProxyType(
     {
         "label": _Output("mono8", lambda picture: picture.labels),
@@ -89,11 +93,19 @@ class Publishers:
 
     def __init__(self, node: Any) -> None:
         self._node = node
-        self._images = {name: node.create_lifecycle_publisher(Image, f"~/{name}", OUTPUT_QOS) for name in OUTPUTS}
+        self._made: list[Any] = []
         self._messages = {name: ReusedImage(output.encoding) for name, output in OUTPUTS.items()}
-        self._camera_info = node.create_lifecycle_publisher(CameraInfo, "~/camera_info", OUTPUT_QOS)
-        self._label_info = _label_info_publisher(node)
         self._infos: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        try:
+            self._images = {name: self._create(Image, name, OUTPUT_QOS) for name in OUTPUTS}
+            self._camera_info = self._create(CameraInfo, "camera_info", OUTPUT_QOS)
+            self._latency = self._create(Float32, "latency_ms", OUTPUT_QOS)
+            self._stages = self._create(Float32MultiArray, "stage_latency_ms", OUTPUT_QOS)
+            self._legend = self._create(Image, "legend", LATCHED_QOS)
+            self._label_info = self._create_label_info()
+        except Exception:
+            self.destroy()
+            raise
 
     def wanted(self) -> set[str]:
         """Names of the image outputs somebody subscribes to."""
@@ -119,28 +131,44 @@ class Publishers:
         self._camera_info.publish(message)
         return True
 
-    def publish_label_info(self, class_names: tuple[str, ...]) -> None:
-        """Latch the class names, where vision_msgs is installed."""
+    def publish_latency(self, latencies_ms: dict[str, float]) -> None:
+        """Publish one frame's milliseconds by stage, where somebody listens."""
+        if self._latency.get_subscription_count() > 0:
+            self._latency.publish(Float32(data=latencies_ms["total"]))
+        if self._stages.get_subscription_count() > 0:
+            message = Float32MultiArray(data=[latencies_ms.get(stage, 0.0) for stage in STAGES])
+            message.layout.dim = [MultiArrayDimension(label=",".join(STAGES), size=len(STAGES), stride=len(STAGES))]
+            self._stages.publish(message)
+
+    def publish_classes(self, class_names: tuple[str, ...]) -> None:
+        """Latch the legend and, where vision_msgs is installed, the class names."""
+        stamp = self._node.get_clock().now().to_msg()
+        self._legend.publish(to_image(legend(class_names), "rgb8", Header(stamp=stamp)))
         if self._label_info is not None:
-            self._label_info.publish(_label_info(class_names, self._node.get_clock().now().to_msg()))
+            self._label_info.publish(_label_info(class_names, stamp))
 
     def destroy(self) -> None:
         """Give the publishers back; only when the worker thread has stopped."""
-        extra = [self._label_info] if self._label_info is not None else []
-        for publisher in (*self._images.values(), self._camera_info, *extra):
-            self._node.destroy_lifecycle_publisher(publisher)
+        while self._made:
+            self._node.destroy_lifecycle_publisher(self._made.pop())
+
+    def _create(self, kind: Any, name: str, qos: QoSProfile) -> Any:
+        options = overriding_options(self._node, f"~/{name}", "publisher")
+        # An override is written into the profile it is given: every topic needs one of its own.
+        made = self._node.create_lifecycle_publisher(kind, f"~/{name}", copy(qos), qos_overriding_options=options)
+        self._made.append(made)
+        return made
+
+    def _create_label_info(self) -> Any | None:
+        try:
+            from vision_msgs.msg import LabelInfo
+        except ImportError:
+            return None
+        return self._create(LabelInfo, "label_info", LATCHED_QOS)
 
 
 def _stamp(header: Any) -> tuple[int, int]:
     return header.stamp.sec, header.stamp.nanosec
-
-
-def _label_info_publisher(node: Any) -> Any | None:
-    try:
-        from vision_msgs.msg import LabelInfo
-    except ImportError:
-        return None
-    return node.create_lifecycle_publisher(LabelInfo, "~/label_info", LATCHED_QOS)
 
 
 def _label_info(class_names: tuple[str, ...], stamp: Any) -> Any:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
 from dannet_core import NightSegmenter
+from dannet_ros.diagnostics import Health
 from dannet_ros.frame_statistics import FrameStatistics, LostFrames
 from dannet_ros.latest_frame import LatestFrame
+from dannet_ros.model_file import ModelFile
 from dannet_ros.parameters import NodeParameters
 from dannet_ros.pipeline import FramePipeline, stamp_ns
 from dannet_ros.publishers import Publishers
+from dannet_ros.scene_figures import SceneFigures
+from dannet_ros.stamp_order import Order, StampOrder
 from dannet_ros.worker import ModelWorker, Received
 
 STOP_TIMEOUT_S: Final = 1.5
@@ -30,40 +35,55 @@ class Session:
         self.parameters = parameters
         self.mailbox: LatestFrame[Received] = LatestFrame()
         self.statistics = FrameStatistics()
+        self.scene = SceneFigures()
         self.lost = LostFrames()
+        self.order = StampOrder()
+        self.model_file = ModelFile(Path(parameters.model).expanduser())
         self.publishers = Publishers(node)
         clock = node.get_clock()
         self._pipeline = FramePipeline(
-            self.publishers, self.statistics, lambda: int(clock.now().nanoseconds), node.get_logger()
+            self.publishers, self.statistics, self.scene, lambda: int(clock.now().nanoseconds), node.get_logger()
         )
         self.apply(parameters)
         self.worker = ModelWorker(self._open_model, self._pipeline, self.mailbox)
         self.last_received_s = time.monotonic()
+        self._made_at_s = time.monotonic()
+        self._refused = 0
 
-    def open(self, stopping: Event) -> str:
+    def open(self, stopping: Event, while_waiting: Callable[[], None]) -> str:
         """Open the model and wait for it; returns why that failed, empty when it did not.
 
         Args:
             stopping: when set, waiting is given up.
+            while_waiting: called ten times a second.
         """
         self.worker.start()
         while not self.worker.wait_until_ready(0.1):
             if stopping.is_set():
                 return "stopped while the model was being opened"
+            while_waiting()
         return self.worker.failure or ""
 
     def receive(self, message: Any) -> None:
-        """Swap a message into the mailbox: all that the executor thread does for a frame."""
-        self.mailbox.put(Received(message, time.perf_counter()))
+        """Swap a message into the mailbox, unless it is too old: all that the executor thread does for a frame."""
+        at_s, stamp = time.perf_counter(), stamp_ns(message.header)
         self.last_received_s = time.monotonic()
-        self.lost.add(stamp_ns(message.header))
+        if self.order.judge(stamp) is Order.OLDER:
+            return self._refuse("out_of_order")
+        self.lost.add(stamp)
+        age_ms = self._pipeline.age_ms(message.header)
+        if self._pipeline.is_too_old(age_ms):
+            return self._refuse("stale")
+        return self.mailbox.put(Received(message, at_s, age_ms))
 
     def apply(self, parameters: NodeParameters) -> None:
         """Take over parameters that may change while running; the next frame uses them."""
         self.parameters = parameters
         self._pipeline.settings = parameters.inference_settings()
+        self._pipeline.outputs = frozenset(parameters.outputs)
         self._pipeline.overlay_alpha = parameters.overlay_alpha
         self._pipeline.max_age_ms = parameters.max_age_ms
+        self._pipeline.stability = parameters.stability
 
     def pause(self) -> bool:
         """Let the frame in work finish and drop a waiting one; False when it hangs."""
@@ -79,9 +99,40 @@ class Session:
         return True
 
     @property
+    def received(self) -> int:
+        """Frames that came while active."""
+        return self.mailbox.received + self._refused
+
+    @property
     def counts(self) -> dict[str, int]:
-        """Frames by outcome; together with `in_work` they add up to what was received."""
+        """Frames by outcome; together with those waiting or in work they add up to `received`."""
         return self.statistics.counts() | {"replaced": self.mailbox.replaced}
+
+    def health(self, node: Health, now_s: float) -> Health:
+        """What the node knows of itself, with what the session adds at ``now_s`` of `time.monotonic`."""
+        counts, received, lost_at_s = self.counts, self.received, self.lost.last_lost_at_s
+        return node._replace(
+            opening_s=now_s - self._made_at_s,
+            received=received,
+            counts=counts,
+            in_work=received - sum(counts.values()),
+            silence_s=now_s - self.last_received_s,
+            lost=self.lost.lost,
+            lost_ago_s=None if lost_at_s is None else now_s - lost_at_s,
+            repeated=self.order.repeated,
+            time_jumps=node.time_jumps + self.order.restarts,
+            busy_s=self.worker.busy_s,
+            spreads=self.statistics.spreads(),
+            last_problem=self.statistics.last_problem,
+            intensity=self.scene.intensity,
+            changed_share=self.scene.changed_share,
+            model_file_problem=self.model_file.problem(),
+            facts=self.worker.facts,
+        )
+
+    def _refuse(self, outcome: str) -> None:
+        self._refused += 1
+        self.statistics.count(outcome)
 
     def _open_model(self) -> NightSegmenter:
         wanted = self.parameters

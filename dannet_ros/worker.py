@@ -14,10 +14,17 @@ from dannet_ros.latest_frame import LatestFrame
 
 
 class Received(NamedTuple):
-    """A message and when it came, in seconds of `time.perf_counter`."""
+    """A message as it came.
+
+    Attributes:
+        message: sensor_msgs Image or CompressedImage.
+        at_s: when it came, seconds of `time.perf_counter`.
+        age_ms: how old it was then by its stamp and the node's clock, milliseconds.
+    """
 
     message: Any
     at_s: float
+    age_ms: float
 
 
 class ModelFacts(NamedTuple):

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from dannet_core.classes import CLASS_NAMES, IGNORE_ID
 
-DROPPED = ("replaced", "malformed", "failed", "stale", "unwatched")
+DROPPED = ("replaced", "malformed", "failed", "stale", "late", "out_of_order", "unwatched")
 """Outcomes of the node's diagnostics that mean: received, but no label."""
-STAGES = ("age", "wait", "convert", "preprocess", "infer", "postprocess", "publish", "total")
+STAGES = ("wait", "convert", "preprocess", "infer", "postprocess", "publish", "total")
 SPREAD_KEY = "{} ms p50/p95/p99"
 
 
@@ -24,11 +24,11 @@ def percentiles(values_ms: npt.ArrayLike) -> tuple[float, float, float]:
 
 
 def stage_latencies(diagnostics: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:
-    """Percentiles by stage, as the node reports them in /diagnostics; the stamps of a bag are old, so no ``age``."""
+    """Percentiles by stage, as the node reports them; a bag's stamps are old, so neither ``receive`` nor ``age``."""
     found = {}
     for stage in STAGES:
         text = diagnostics.get(SPREAD_KEY.format(stage))
-        if text is not None and stage != "age":
+        if text is not None:
             p50, p95, p99 = (float(part) for part in text.split("/"))
             found[stage] = (p50, p95, p99)
     return found

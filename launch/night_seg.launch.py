@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -12,7 +13,7 @@ from launch_ros.actions import Node
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(__file__).parent.parent / "config"
-OUTPUTS = ("overlay", "color", "label", "relit", "confidence")
+OUTPUTS = ("overlay", "color", "label", "relit", "confidence", "legend")
 BOOLEAN = ["true", "false"]
 # Fast DDS 3, from Kilted on, renamed it.
 OLD_FAST_DDS = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
@@ -37,13 +38,19 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "params_file",
         default_value=str(CONFIG / "night_seg.param.yaml"),
-        description="Parameters of the node; model and image_transport given here win over it.",
+        description="Parameters of the node; model, image_transport and threads given here win over it.",
+    ),
+    DeclareLaunchArgument(
+        "threads", default_value="", description="CPU threads of the model. Empty: as params_file says; 0: all cores."
     ),
     DeclareLaunchArgument(
         "use_sim_time", default_value="false", choices=BOOLEAN, description="Take the time from /clock, for bags."
     ),
     DeclareLaunchArgument(
-        "rviz", default_value="false", choices=BOOLEAN, description="Also start RViz with the camera image and outputs."
+        "rviz",
+        default_value="false",
+        choices=BOOLEAN,
+        description="Also start RViz and, where it is installed, rqt_robot_monitor for the diagnostics.",
     ),
     DeclareLaunchArgument(
         "log_level",
@@ -62,6 +69,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     image = given["image"]
     camera_info = given["camera_info"] or "/".join([*image.split("/")[:-1], "camera_info"])
     parameters = {name: given[name] for name in ("model", "image_transport") if given[name]}
+    parameters |= {"threads": int(given["threads"])} if given["threads"] else {}
     environment = {PROFILE_VARIABLE: os.environ.get(PROFILE_VARIABLE, str(CONFIG / "fastdds.xml"))}
     segmentation = Node(
         package="dannet_ros",
@@ -76,7 +84,9 @@ def _nodes(context: LaunchContext) -> list[Node]:
         respawn=given["respawn"] == "true",
         respawn_delay=2.0,
     )
-    return [segmentation, _rviz(given["namespace"], image, environment)] if given["rviz"] == "true" else [segmentation]
+    if given["rviz"] != "true":
+        return [segmentation]
+    return [segmentation, _rviz(given["namespace"], image, environment), *_robot_monitor()]
 
 
 def _rviz(namespace: str, image: str, environment: dict[str, str]) -> Node:
@@ -92,6 +102,15 @@ def _rviz(namespace: str, image: str, environment: dict[str, str]) -> Node:
         additional_env=environment,
         output="screen",
     )
+
+
+def _robot_monitor() -> list[Node]:
+    """RViz has no display for diagnostics."""
+    try:
+        get_package_prefix("rqt_robot_monitor")
+    except PackageNotFoundError:
+        return []
+    return [Node(package="rqt_robot_monitor", executable="rqt_robot_monitor", name="night_seg_monitor")]
 
 
 def generate_launch_description() -> LaunchDescription:

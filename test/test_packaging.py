@@ -49,8 +49,10 @@ def test_both_names_are_in_the_ament_index_with_their_share_folders(prefix):
 
 
 def test_launch_file_and_configuration_are_where_ros2_launch_looks(prefix):
-    assert (prefix / "share/dannet_ros/launch/night_seg.launch.py").is_file()
-    for name in ("night_seg.param.yaml", "fastdds.xml", "night_seg.rviz"):
+    for name in ("night_seg", "night_seg_multi"):
+        assert (prefix / f"share/dannet_ros/launch/{name}.launch.py").is_file()
+    files = ("night_seg.param.yaml", "fastdds.xml", "night_seg.rviz", "night_seg.foxglove.json", "sros2.policy.xml")
+    for name in files:
         assert (prefix / "share/dannet_ros/config" / name).is_file()
 
 

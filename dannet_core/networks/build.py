@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import nn
@@ -21,12 +22,36 @@ from dannet_core.networks.refinenet import RefineNet
 from dannet_core.networks.relighting import NoRelighting, Relighting
 
 RESNET_DEPTHS: Final[dict[str, int]] = {"resnet18": 18, "resnet50": 50, "resnet101": 101}
-BACKBONES: Final[dict[str, tuple[str, ...]]] = {
-    "pspnet": tuple(RESNET_DEPTHS),
-    "deeplabv2": tuple(RESNET_DEPTHS),
-    "refinenet": tuple(RESNET_DEPTHS),
-    "lraspp": ("mobilenet_v3_large",),
-}
+
+
+class Architecture(NamedTuple):
+    """One segmentation network.
+
+    Attributes:
+        backbones: those it can be built on, the default last.
+        build: backbone, classes and ``aspp_branches`` to the network with random weights.
+    """
+
+    backbones: tuple[str, ...]
+    build: Callable[[str, int, int | None], nn.Module]
+
+
+def _deeplabv2(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:
+    branches = 4 if aspp_branches is None else aspp_branches
+    _check(branches in {2, 4}, "aspp_branches", branches, "4 (paper) or 2 (the released weights)")
+    return DeepLabV2(RESNET_DEPTHS[backbone], num_classes, branches)
+
+
+ARCHITECTURES: Final = MappingProxyType(
+    {
+        "pspnet": Architecture(tuple(RESNET_DEPTHS), lambda backbone, n, _: PSPNet(RESNET_DEPTHS[backbone], n)),
+        "deeplabv2": Architecture(tuple(RESNET_DEPTHS), _deeplabv2),
+        "refinenet": Architecture(tuple(RESNET_DEPTHS), lambda backbone, n, _: RefineNet(RESNET_DEPTHS[backbone], n)),
+        "lraspp": Architecture(("mobilenet_v3_large",), lambda _backbone, n, _: LRASPP(n)),
+    }
+)
+"""The segmentation networks by name. A new one is a file with its network, and its line here."""
+BACKBONES: Final[dict[str, tuple[str, ...]]] = {name: made.backbones for name, made in ARCHITECTURES.items()}
 """The backbones of each architecture."""
 MAX_RELIGHTING_WIDTH: Final = 256
 MAX_DISCRIMINATOR_WIDTH: Final = 256
@@ -56,9 +81,10 @@ def build_dannet(
         SettingsError: an argument is out of its range.
         MissingPackageError: ``lraspp`` without torchvision.
     """
-    _check(arch in BACKBONES, "arch", arch, "one of " + ", ".join(BACKBONES))
-    backbone = BACKBONES[arch][-1] if backbone is None else backbone
-    _check(backbone in BACKBONES[arch], "backbone", backbone, f"one of {', '.join(BACKBONES[arch])} for {arch}")
+    _check(arch in ARCHITECTURES, "arch", arch, "one of " + ", ".join(ARCHITECTURES))
+    backbones = ARCHITECTURES[arch].backbones
+    backbone = backbones[-1] if backbone is None else backbone
+    _check(backbone in backbones, "backbone", backbone, f"one of {', '.join(backbones)} for {arch}")
     _check(2 <= num_classes <= 255, "num_classes", num_classes, "2 to 255")
     _check(
         relighting_width == 0 or 4 <= relighting_width <= MAX_RELIGHTING_WIDTH,
@@ -66,8 +92,10 @@ def build_dannet(
         relighting_width,
         f"0, or 4 to {MAX_RELIGHTING_WIDTH}",
     )
+    branches_fit = arch == "deeplabv2" or not aspp_branches
+    _check(branches_fit, "aspp_branches", aspp_branches, f"0 for {arch}: only deeplabv2 has them")
     relighting = Relighting(relighting_width) if relighting_width else NoRelighting()
-    return DANNet(relighting, _segmentation(arch, backbone, num_classes, aspp_branches))
+    return DANNet(relighting, ARCHITECTURES[arch].build(backbone, num_classes, aspp_branches))
 
 
 def build_discriminator(num_classes: int = NUM_CLASSES, width: int = 64) -> Discriminator:
@@ -104,19 +132,6 @@ class _DrawNothing(TorchFunctionMode):
 
 
 _DRAWING: Final = (torch.Tensor.uniform_, torch.Tensor.normal_)
-
-
-def _segmentation(arch: str, backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:
-    if arch == "deeplabv2":
-        branches = 4 if aspp_branches is None else aspp_branches
-        _check(branches in {2, 4}, "aspp_branches", branches, "4 (paper) or 2 (the released weights)")
-        return DeepLabV2(RESNET_DEPTHS[backbone], num_classes, branches)
-    _check(not aspp_branches, "aspp_branches", aspp_branches, f"0 for {arch}: only deeplabv2 has them")
-    if arch == "pspnet":
-        return PSPNet(RESNET_DEPTHS[backbone], num_classes)
-    if arch == "refinenet":
-        return RefineNet(RESNET_DEPTHS[backbone], num_classes)
-    return LRASPP(num_classes)
 
 
 def _check(ok: bool, name: str, got: object, expected: str) -> None:

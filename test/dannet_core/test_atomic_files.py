@@ -38,3 +38,17 @@ def test_a_folder_that_is_not_there_or_is_a_file_is_one_error(tmp_path):
         write_whole(tmp_path / "file" / "b.bin", b"")
     with pytest.raises(OutputError, match=r"b\.bin: cannot write: No such file or directory"):
         write_whole(tmp_path / "absent" / "b.bin", b"")
+
+
+def test_a_full_disk_is_one_error_and_keeps_the_old_file(tmp_path):
+    resource = pytest.importorskip("resource", reason="only POSIX limits the size of files")
+    path = write_whole(tmp_path / "cache.bin", b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cache\.bin: cannot write: File too large"):
+            write_whole(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in tmp_path.iterdir()] == ["cache.bin"]
+    assert path.read_bytes() == b"old"

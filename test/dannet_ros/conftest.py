@@ -79,12 +79,14 @@ class Rig:
         self.until(lambda: publishers is None or publishers.wanted() >= set(outputs))
 
     def camera(self, kind: Any, topic: str) -> Any:
-        """A publisher on a camera topic, once the node has discovered it."""
+        """A publisher on a camera topic, once it and the node have discovered each other: either may be first."""
         publisher = self.other.create_publisher(kind, topic, self.sensor_qos)
         self.until(lambda: publisher.get_subscription_count() > 0)
+        heard = [s for s in self.node.subscriptions if s.topic_name == publisher.topic_name]
+        self.until(lambda: all(subscription.get_publisher_count() > 0 for subscription in heard))
         return publisher
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
         """Spin until the condition holds; fails the test when it does not in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from dannet_ros.frame_statistics import OUTCOMES, WINDOW, FrameStatistics, LostFrames
@@ -67,3 +68,17 @@ def test_looping_bags_and_long_pauses_are_no_loss() -> None:
 
 def test_standing_stamps_are_no_loss() -> None:
     assert gaps_after([0] * 50 + [FRAME_NS] * 50).lost == 0
+
+
+def test_a_camera_without_a_rate_loses_nothing_that_could_be_known() -> None:
+    generator = np.random.default_rng(5)
+    stamps = np.cumsum(generator.uniform(0.2, 6.0, 400) * FRAME_NS).astype(int)
+    assert gaps_after([int(stamp) for stamp in stamps]).lost == 0
+
+
+def test_heavy_loss_of_a_steady_camera_is_seen() -> None:
+    generator = np.random.default_rng(6)
+    kept = [*range(20)] + [frame for frame in range(20, 400) if generator.random() > 0.4]
+    jitter = generator.uniform(-0.03, 0.03, 400) * FRAME_NS
+    lost = gaps_after([int(frame * FRAME_NS + jitter[frame]) for frame in kept]).lost
+    assert 0.3 * (400 - len(kept)) < lost <= 400 - len(kept)

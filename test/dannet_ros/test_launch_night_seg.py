@@ -1,4 +1,4 @@
-"""The launch file with the real launch system, where a ROS 2 installation brings it, and the RViz configuration."""
+"""The launch files with the real launch system, where a ROS 2 installation brings it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
 
-from dannet_ros.publishers import OUTPUTS
-
 ROOT = Path(__file__).parents[2]
-CHECK = Path(__file__).with_name("launch_check_night_seg.py")
+SHARED = {"model", "image", "image_transport", "threads", "params_file", "use_sim_time", "log_level", "respawn"}
 ARGUMENTS = {
-    "model", "image", "image_transport", "camera_info", "namespace", "params_file", "use_sim_time", "rviz", "log_level",
-    "respawn",
-}  # fmt: skip
+    "night_seg": SHARED | {"camera_info", "namespace", "rviz"},
+    "night_seg_multi": SHARED | {"cameras"},
+}
 needs_launch = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("launch_testing", "launch_ros")),
     reason="launch_testing and launch_ros come with a ROS 2 installation (apt), not from PyPI",
@@ -43,40 +40,50 @@ def require_installed_package() -> Path:
 @pytest.mark.launch
 @pytest.mark.ros
 @needs_launch
-def test_launched_node_labels_and_obeys_lifecycle_services(tiny_model: Path) -> None:
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_launched_nodes_label_and_do_as_they_are_told(tiny_model: Path, name: str) -> None:
     """In a process of its own: launch insists on the main thread and on its own event loop."""
     require_installed_package()
-    command = [sys.executable, "-m", "launch_testing.launch_test", str(CHECK), f"model:={tiny_model}"]
+    check = Path(__file__).with_name(f"launch_check_{name}.py")
+    command = [sys.executable, "-m", "launch_testing.launch_test", str(check), f"model:={tiny_model}"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Ran 3 tests" in done.stdout + done.stderr
 
 
-@pytest.fixture
-def description() -> Any:
-    path = ROOT / "launch" / "night_seg.launch.py"
-    spec = importlib.util.spec_from_file_location("night_seg_launch", path)
+def launch_module(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "launch" / f"{name}.launch.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.generate_launch_description()
+    return module
 
 
 @pytest.mark.launch
 @needs_launch
-def test_every_argument_is_declared_and_described(description: Any) -> None:
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_argument_is_declared_and_described(name: str) -> None:
+    description = launch_module(name).generate_launch_description()
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
-    assert set(arguments) == ARGUMENTS
+    assert set(arguments) == ARGUMENTS[name]
     assert all(len(argument.description) > 10 for argument in arguments.values())
 
 
-@pytest.mark.ros
-def test_rviz_shows_topics_the_node_publishes_with_displays_that_exist() -> None:
-    config = yaml.safe_load((ROOT / "config" / "night_seg.rviz").read_text())
-    displays = config["Visualization Manager"]["Displays"]
-    assert {display["Class"] for display in displays} == {"rviz_default_plugins/Image"}
-    topics = [display["Topic"]["Value"] for display in displays]
-    assert topics[0] == "/image"
-    assert {topic.removeprefix("/night_seg/") for topic in topics[1:]} == set(OUTPUTS)
+@pytest.mark.launch
+@needs_launch
+@pytest.mark.parametrize("cameras", ["", ",", "front,front", "front,re ar", "2nd"])
+def test_wrong_camera_names_are_refused_in_one_line(cameras: str) -> None:
+    with pytest.raises(ValueError, match="expected different namespaces"):
+        launch_module("night_seg_multi").camera_names(cameras)
+
+
+@pytest.mark.launch
+@needs_launch
+def test_camera_names_and_cores() -> None:
+    module = launch_module("night_seg_multi")
+    assert module.camera_names(" front, /car/rear/ ,left") == ["front", "car/rear", "left"]
+    assert module.threads_each("3", 2) == "3"
+    assert module.threads_each("", 2) == str(max(1, (os.cpu_count() or 1) // 2))
+    assert module.threads_each("", 10_000) == "1"

@@ -132,8 +132,9 @@ def test_hears_publishers_of_both_reliabilities(
 def test_incompatible_publisher_is_named_in_the_diagnosis(make_rig: Callable[..., Any]) -> None:
     rig = make_rig(input_reliability="reliable")
     rig.other.create_publisher(Image, "image", rig.sensor_qos)
-    rig.until(lambda: "RELIABILITY" in rig.node._incompatible_qos)
-    assert "RELIABILITY (see input_reliability)" in rig.node._health().incompatible_qos
+    rig.until(lambda: "input_reliability" in rig.node._health().input.problem)
+    problem = rig.node._health().input.problem
+    assert "the QoS of /camera_and_listener is incompatible: Best effort publisher and reliable" in problem
 
 
 def test_lifecycle_cycles_and_silence_while_inactive(make_rig: Callable[..., Any], night: np.ndarray) -> None:

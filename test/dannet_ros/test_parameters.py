@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,10 @@ def test_params_file_holds_every_parameter_with_its_default() -> None:
     content = yaml.safe_load(PARAMS_FILE.read_text())
     assert list(content) == ["/**"]
     values = content["/**"]["ros__parameters"]
-    assert values == dataclasses.asdict(NodeParameters())
-    assert [type(values[name]) for name in specs()] == [type(spec.default) for spec in specs().values()]
+    assert NodeParameters(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}) == NodeParameters()
+    assert set(values) == set(specs())
+    types = [list if isinstance(spec.default, tuple) else type(spec.default) for spec in specs().values()]
+    assert [type(values[name]) for name in specs()] == types
 
 
 def test_every_default_is_accepted_and_described() -> None:
@@ -33,6 +34,7 @@ def test_every_default_is_accepted_and_described() -> None:
     [
         ("threads", -1), ("threads", 1.0), ("threads", True), ("threads", "2"), ("input_depth", 0),
         ("autostart", 1), ("min_confidence", 1), ("min_confidence", float("nan")), ("overlay_alpha", float("inf")),
+        ("outputs", []), ("outputs", "label"), ("outputs", ["label", "label"]), ("outputs", ["labels"]),
         ("preset", "Paper"), ("image_transport", ""), ("model", None), ("model", ["a.onnx"]),
     ],
 )  # fmt: skip
