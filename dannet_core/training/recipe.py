@@ -118,8 +118,8 @@ class Run:
                 evaluate, save = evaluate and not stopping, save or stopping
                 if evaluate or save:
                     net = self._deployable(step)
-                    self._evaluate(step, net, watch, wanted=evaluate)
-                    self._save(step, net, wanted=save)
+                    metrics = self._evaluate(step, net, watch) if evaluate else {}
+                    self._save(step, net, metrics, wanted=save)
                 if stopping:
                     watch.say(f"stopped after step {step}: continue with --resume")
                     break
@@ -170,27 +170,32 @@ class Run:
         self._unchecked.clear()
         watch.scalars(step, latest | {"lr": self._adaptation.optimisers[0].param_groups[0]["lr"]})
 
-    def _evaluate(self, step: int, net: DANNet, watch: Watch, *, wanted: bool) -> None:
-        if self._validation is None or not wanted:
-            return
+    def _evaluate(self, step: int, net: DANNet, watch: Watch) -> dict[str, float]:
+        """Scores on the validation set, as a model's metadata names them; none without one."""
+        if self._validation is None:
+            return {}
         metrics = self._validation.measure(net, self._adaptation.metadata)
         self._adaptation.use_training_mode()
         watch.record(step, metrics)
         watch.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        named = {f"{self._validation.name}_{name}": value for name, value in metrics.items()}
         if metrics["miou_present"] > self._best:
             self._best = metrics["miou_present"]
-            named = {f"{self._validation.name}_{name}": value for name, value in metrics.items()}
             self._save_models("best", step, net, named)
+        return named
 
-    def _save(self, step: int, net: DANNet, *, wanted: bool) -> None:
+    def _save(self, step: int, net: DANNet, metrics: dict[str, float], *, wanted: bool) -> None:
         if wanted and self._processes.is_first:
             state = self._adaptation.state() | {"best": self._best, "config": to_plain(self._config)}
             self._checkpoints.save(step, state)
-            self._save_models("last", step, net, {})
+            self._save_models("last", step, net, metrics)
 
     def _save_models(self, name: str, step: int, net: DANNet, metrics: dict[str, float]) -> Path:
         adaptation = self._adaptation
-        source = f"dannet {self._mode}, {step} steps, preset {self._config.preset}, seed {self._config.seed}"
+        optimiser = self._config.optimiser
+        recipe = f"{step} steps of batch {optimiser.batch_size}, lr {optimiser.lr:g}, preset {self._config.preset}"
+        night = ", batch-norm statistics of the night" if net is not adaptation.networks.net else ""
+        source = f"dannet {self._mode}: {recipe}, seed {self._config.seed}{night}"
         metadata = adaptation.metadata.replace(trained=True, source=source, metrics=metrics)
         return save_models(self._config.run_dir, name, net, metadata, adaptation.discriminators)
 

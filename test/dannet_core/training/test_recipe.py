@@ -35,6 +35,8 @@ def test_a_run_leaves_models_log_and_configuration(tiny_run):
     metadata = load_metadata(run / "best.safetensors")
     assert metadata.trained
     assert 0 <= metadata.metrics["dark_zurich_miou_present"] <= 1
+    assert load_metadata(last).metrics == metadata.metrics  # evaluated after the last step only
+    assert "4 steps of batch 2, lr 0.00025, preset paper, seed 0" in load_metadata(last).source
     assert yaml.safe_load((run / "config.yaml").read_text())["preset"] == "paper"
     assert load_weights(last).relighting is not None
 
