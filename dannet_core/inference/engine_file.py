@@ -218,7 +218,7 @@ def _is_targeted(targets: tuple[str, ...], compute_capability: str | None) -> bo
 
 
 def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else repr(value)
 
 
 def _checked(values: Any, path: str) -> EngineInfo:
