@@ -57,3 +57,8 @@ def light_net(make_net, light_metadata) -> DANNet:
 @pytest.fixture(scope="session")
 def light_fp32(light_net, light_metadata, tmp_path_factory) -> Path:
     return export_onnx(light_net, light_metadata, SIZE, tmp_path_factory.mktemp("fp32") / "light.onnx")
+
+
+@pytest.fixture(scope="session")
+def light_fp16(light_net, light_metadata, tmp_path_factory) -> Path:
+    return export_onnx(light_net, light_metadata, SIZE, tmp_path_factory.mktemp("fp16") / "light.onnx", "fp16")
