@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from dannet_core.deploy.onnx_export import MatrixPool, export_onnx, fold_batch_norms, prepare
-from dannet_core.deploy.parity import check_parity, require_parity
+from dannet_core.deploy.checked_export import export_checked
+from dannet_core.deploy.onnx_export import GraphOptions, MatrixPool, export_onnx, fold_batch_norms, prepare
+from dannet_core.deploy.parity import check_label_parity, check_parity, require_parity
 from dannet_core.errors import ModelFileError, OutputError, SettingsError
+from dannet_core.inference.presets import PRESETS
+from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.metadata import ModelMetadata
 
 UNWANTED = {"Shape", "Gather", "GatherND", "Slice", "BatchNormalization", "Constant", "Reshape", "If", "Loop"}
@@ -66,6 +69,20 @@ def test_half_precision_computes_in_half_between_float_ends(light_fp16, light_fp
     # Labels of random weights have many near ties; the logits are what can be held to a bound here.
     assert report.max_rel_of_range < 5e-3
     assert report.label_agreement > 0.97
+
+
+def test_finished_labels_are_those_that_this_package_makes_of_the_logits(light_net, light_metadata, frames, tmp_path):
+    path = tmp_path / "labels.onnx"
+    options = GraphOptions("labels", PRESETS["official"], (180, 333))
+    assert export_checked(light_net, light_metadata, frames, path, options=options).label_agreement > 0.9999
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [(o.name, o.shape, o.type) for o in session.get_outputs()] == [("labels", [1, 180, 333], "tensor(uint8)")]
+    assert not UNWANTED & set(operators(path))
+    # The other preset re-weights otherwise, and that shows.
+    assert check_label_parity(light_net, path, frames, PRESETS["paper"]).label_agreement < 0.999
+    with pytest.raises(ModelFileError, match=r"labels\.onnx: gives finished labels, expected logits"):
+        NightSegmenter.load(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["labels.onnx"]
 
 
 def test_names_shapes_and_metadata_are_in_the_file(light_fp32, light_fp16, light_metadata, frames):
@@ -126,7 +143,11 @@ def test_arguments_out_of_range_are_named_and_nothing_is_written(light_net, ligh
     with pytest.raises(SettingsError, match="precision: got 'int8', expected one of fp32, fp16"):
         export_onnx(light_net, light_metadata, (64, 64), path, "int8")
     with pytest.raises(SettingsError, match="opset: got 12, expected 18 to 23"):
-        export_onnx(light_net, light_metadata, (64, 64), path, opset=12)
+        export_onnx(light_net, light_metadata, (64, 64), path, options=GraphOptions(opset=12))
+    with pytest.raises(SettingsError, match="output: got 'colours', expected one of logits, labels"):
+        export_onnx(light_net, light_metadata, (64, 64), path, options=GraphOptions("colours"))
+    with pytest.raises(SettingsError, match=r"label_size: got \(64, 64\) with output 'logits', expected none"):
+        export_onnx(light_net, light_metadata, (64, 64), path, options=GraphOptions(label_size=(64, 64)))
     with pytest.raises(ModelFileError, match=r"got suffix '\.pb', expected '\.onnx'"):
         export_onnx(light_net, light_metadata, (64, 64), path.with_suffix(".pb"))
     with pytest.raises(OutputError, match="no such folder"):
