@@ -129,7 +129,7 @@ def quantize(
     agreement_all = judge.agreement(quantizer.build(()))
     costly = () if agreement_all >= settings.min_agreement else _costliest_first(quantizer, judge, settings.groups)
     kept = _fewest(costly, lambda names: judge.agreement(quantizer.build(names)), settings.min_agreement)
-    model = quantizer.build(kept)
+    model = quantizer.finish(kept)
     write_whole(target, model.SerializeToString())
     final = _Judge(quantizer.metadata, quantizer.model, held_out).agreement(model)
     return QuantizeReport(len(quantizer.layers), kept, final, agreement_all, (len(ranging), len(held_out)))
@@ -143,6 +143,7 @@ class _Quantizer:
         require("onnxruntime", "quantize models", "pip install onnxruntime")
         self._settings = settings
         self._ranges: Any = None
+        self._quantized: Any = None
         try:
             self.model: Any = self._onnx.load(str(path))
         except Exception as error:
@@ -159,7 +160,10 @@ class _Quantizer:
             self.model = self._onnx.version_converter.convert_version(self.model, HALF_SCALES_OPSET)
         for i, node in enumerate(self.model.graph.node):
             node.name = node.name or f"{node.op_type}_{i}"
-        self.layers = [node.name for node in self.model.graph.node if node.op_type == _LAYER]
+        convolutions = [node for node in self.model.graph.node if node.op_type == _LAYER]
+        self.layers = [node.name for node in convolutions]
+        constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self._weights = {node.name: constants[node.input[1]] for node in convolutions}
 
     def calibrate(self, frames: Sequence[Frame]) -> None:
         """Take the ranges of all convolutions' inputs."""
@@ -181,33 +185,67 @@ class _Quantizer:
                 self._ranges = calibrator.compute_data()
 
     def build(self, kept: Sequence[str]) -> Any:
-        """The quantized `ModelProto`, without the layers in ``kept``."""
-        from onnxruntime.quantization import QuantType
-        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
+        """The quantized `ModelProto` with float in the rest, without the layers in ``kept``."""
         model = self._onnx.ModelProto()
-        model.CopyFrom(self.model)
-        quantizer = QDQQuantizer(
-            model,
-            per_channel=True,
-            reduce_range=False,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QInt8,
-            tensors_range=self._ranges,
-            nodes_to_quantize=[],
-            nodes_to_exclude=list(kept),
-            op_types_to_quantize=[_LAYER],
-            extra_options=TENSORRT_OPTIONS,
-        )
-        quantizer.quantize_model()
-        quantizer.model.clean_initializers()
-        quantizer.model.topological_sort()
-        built = quantizer.model.model
-        built = to_half(built) if self._settings.rest == "fp16" else built
-        del built.metadata_props[:]
-        self._onnx.helper.set_model_props(built, self.metadata.replace(precision="int8").to_strings())
-        self._onnx.checker.check_model(built, full_check=True)
-        return built
+        model.CopyFrom(self._all_layers())
+        graph, left_out = model.graph, set(kept)
+        made_by = {name: node for node in graph.node for name in node.output}
+        for node in graph.node:
+            if node.name in left_out:
+                weight = self._weights[node.name]
+                node.input[0] = made_by[made_by[node.input[0]].input[0]].input[0]
+                node.input[1] = weight.name
+                graph.initializer.append(weight)
+        _drop_unused(graph)
+        return model
+
+    def finish(self, kept: Sequence[str]) -> Any:
+        """Like `build`, with the rest in the precision asked for, and described."""
+        model = self.build(kept)
+        model = to_half(model) if self._settings.rest == "fp16" else model
+        del model.metadata_props[:]
+        self._onnx.helper.set_model_props(model, self.metadata.replace(precision="int8").to_strings())
+        self._onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _all_layers(self) -> Any:
+        """Every layer quantized; made once."""
+        if self._quantized is None:
+            from onnxruntime.quantization import QuantType
+            from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+            model = self._onnx.ModelProto()
+            model.CopyFrom(self.model)
+            quantizer = QDQQuantizer(
+                model,
+                per_channel=True,
+                reduce_range=False,
+                weight_qType=QuantType.QInt8,
+                activation_qType=QuantType.QInt8,
+                tensors_range=self._ranges,
+                nodes_to_quantize=[],
+                nodes_to_exclude=[],
+                op_types_to_quantize=[_LAYER],
+                extra_options=TENSORRT_OPTIONS,
+            )
+            quantizer.quantize_model()
+            quantizer.model.topological_sort()
+            self._quantized = quantizer.model.model
+        return self._quantized
+
+
+def _drop_unused(graph: Any) -> None:
+    """Remove nodes and initializers that lead to no output; nodes are in the order of computation."""
+    used = {tensor.name for tensor in graph.output}
+    needed = []
+    for node in reversed(graph.node):
+        if used & set(node.output):
+            used.update(node.input)
+            needed.append(node)
+    weights = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(needed))
+    graph.initializer.extend(weights)
 
 
 class _OneFrame:
