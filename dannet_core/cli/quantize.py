@@ -8,6 +8,7 @@ from pathlib import Path
 from dannet_core.data.registry import DATA_SETS, open_data_set
 from dannet_core.deploy.calibration_frames import read_frames
 from dannet_core.deploy.quantize import METHODS, REST, QuantizeSettings, quantize
+from dannet_core.errors import SettingsError
 from dannet_core.evaluation.evaluate import evaluate
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.settings import option
@@ -37,7 +38,9 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Quantize, say what it cost."""
-    data_set = None if settings.dataset is None else open_data_set(settings.dataset, settings.root or Path())
+    if (settings.dataset is None) != (settings.root is None):
+        raise SettingsError(f"dataset, root: got {settings.dataset} and {settings.root}, expected both or neither")
+    data_set = open_data_set(settings.dataset, settings.root) if settings.dataset and settings.root else None
     chosen = QuantizeSettings(
         settings.method,
         settings.percentile,
