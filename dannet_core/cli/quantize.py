@@ -50,8 +50,7 @@ def run(settings: Settings) -> int:
         settings.rest,
     )
     frames = read_frames(settings.frames, settings.model, settings.max_frames)
-    report = quantize(settings.model, settings.out, frames, chosen)
-    print(f"{settings.out}: {settings.out.stat().st_size / 1e6:.1f} MB, {report}")
+    print(f"{settings.out}: {quantize(settings.model, settings.out, frames, chosen)}")
     for path in (settings.model, settings.out):
         if data_set is None:
             break
