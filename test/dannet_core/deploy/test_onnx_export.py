@@ -28,6 +28,12 @@ def operators(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(str(path)).graph.node)
 
 
+@pytest.fixture(scope="module")
+def light_fp16(light_net, light_metadata, frames, tmp_path_factory) -> Path:
+    size = frames[0].shape[-2:]
+    return export_onnx(light_net, light_metadata, size, tmp_path_factory.mktemp("fp16") / "light.onnx", "fp16")
+
+
 def test_the_light_model_is_one_small_file_that_agrees_with_the_network(light_fp32, light_net, frames):
     report = check_parity(light_net, light_fp32, frames)
     require_parity(report)
