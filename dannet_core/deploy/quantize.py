@@ -114,14 +114,15 @@ def quantize(
         settings: how.
 
     Raises:
-        SettingsError: a setting is out of its range, or too few frames.
-        ModelFileError: the graph is not a float32 one with logits, or agreement cannot be reached.
+        SettingsError: a setting is out of its range, too few frames, or frames of another size.
+        ModelFileError: the graph is not a float32 one with logits.
         OutputError: the file cannot be written.
         MissingPackageError: onnx or onnxruntime is not installed.
     """
     target = Path(out)
     _check(target, frames)
     quantizer = _Quantizer(Path(onnx_path), settings)
+    _check_sizes(frames, quantizer.metadata)
     held_out = frames[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or frames[-1:]
     ranging = [frame for frame in frames if not any(frame is other for other in held_out)]
     quantizer.calibrate(ranging)
@@ -157,7 +158,10 @@ class _Quantizer:
             )
         if self._settings.rest == "fp16":
             # Before the ranges are taken, so that names stay what they are.
-            self.model = self._onnx.version_converter.convert_version(self.model, HALF_SCALES_OPSET)
+            version = max(
+                HALF_SCALES_OPSET, *(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+            )
+            self.model = self._onnx.version_converter.convert_version(self.model, version)
         for i, node in enumerate(self.model.graph.node):
             node.name = node.name or f"{node.op_type}_{i}"
         convolutions = [node for node in self.model.graph.node if node.op_type == _LAYER]
@@ -185,7 +189,7 @@ class _Quantizer:
                 self._ranges = calibrator.compute_data()
 
     def build(self, kept: Sequence[str]) -> Any:
-        """The quantized `ModelProto` with float in the rest, without the layers in ``kept``."""
+        """The quantized `ModelProto` without the layers in ``kept``, the rest in the precision asked for."""
         model = self._onnx.ModelProto()
         model.CopyFrom(self._all_layers())
         graph, left_out = model.graph, set(kept)
@@ -197,12 +201,11 @@ class _Quantizer:
                 node.input[1] = weight.name
                 graph.initializer.append(weight)
         _drop_unused(graph)
-        return model
+        return to_half(model) if self._settings.rest == "fp16" else model
 
     def finish(self, kept: Sequence[str]) -> Any:
-        """Like `build`, with the rest in the precision asked for, and described."""
+        """Like `build`, described and checked."""
         model = self.build(kept)
-        model = to_half(model) if self._settings.rest == "fp16" else model
         del model.metadata_props[:]
         self._onnx.helper.set_model_props(model, self.metadata.replace(precision="int8").to_strings())
         self._onnx.checker.check_model(model, full_check=True)
@@ -319,3 +322,9 @@ def _check(target: Path, frames: Sequence[Frame]) -> None:
         raise OutputError(f"{target}: no such folder: make it first")
     if len(frames) < MIN_FRAMES:
         raise SettingsError(f"frames: got {len(frames)}, expected at least {MIN_FRAMES}: one sets ranges, one measures")
+
+
+def _check_sizes(frames: Sequence[Frame], metadata: ModelMetadata) -> None:
+    for frame in frames:
+        if frame.shape[:2] != (1, 3) or frame.shape[2:] != metadata.input_size:
+            raise SettingsError(f"frames: got shape {frame.shape}, expected 1 x 3 x {metadata.input_size}")
