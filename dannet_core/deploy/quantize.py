@@ -162,8 +162,12 @@ class _Quantizer:
                 HALF_SCALES_OPSET, *(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
             )
             self.model = self._onnx.version_converter.convert_version(self.model, version)
+        seen: set[str] = set()
         for i, node in enumerate(self.model.graph.node):
-            node.name = node.name or f"{node.op_type}_{i}"
+            # Named after its weight, a layer that is left out says where in the network it is.
+            name = node.input[1].removeprefix("net.").removesuffix(".weight") if node.op_type == _LAYER else node.name
+            node.name = f"{node.op_type}_{i}" if name in seen or not name else name
+            seen.add(node.name)
         convolutions = [node for node in self.model.graph.node if node.op_type == _LAYER]
         self.layers = [node.name for node in convolutions]
         constants = {tensor.name: tensor for tensor in self.model.graph.initializer}

@@ -77,6 +77,7 @@ def test_layers_that_cost_labels_are_left_out_until_enough_labels_stay(all_int8,
     report = quantize(demo, tmp_path / "part.onnx", night_frames, settings)
     assert report.agreement >= needed > report.agreement_all
     assert 0 < len(report.kept) < report.layers
+    assert all(name.startswith(("relighting.", "segmentation.")) for name in report.kept)
     model = onnx.load(str(tmp_path / "part.onnx"))
     made_by = producers(model)
     for node in model.graph.node:
