@@ -45,7 +45,7 @@ clean: ## Remove environments, caches and outputs
 $(VENV)/.ready: setup.py constraints.txt
 	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(VENV)
-	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ros,train,test,dev]"
+	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ros,train,rtx,test,dev]"
 	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --no-deps --requirement .ci/without_dependencies.txt
 	touch $@
 

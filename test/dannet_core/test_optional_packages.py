@@ -69,3 +69,49 @@ def test_a_missing_backend_is_one_line_that_names_the_package(tmp_path, missing,
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_package_and_its_engine_modules_import_without_tensorrt_and_torch():
+    result = run(
+        """
+        import sys
+        import dannet_core, dannet_core.deploy.engine_build, dannet_core.cli.build_engine
+        from dannet_core.inference import engine_file, gpu, tensorrt_flavour
+        print(sorted({m.split(".")[0] for m in sys.modules} & {"torch", "onnx", "tensorrt", "tensorrt_rtx", "pycuda"}))
+        """,
+        *HEAVY,
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])
+def test_building_an_engine_without_its_tensorrt_is_one_line_that_names_it(tmp_path, tiny_onnx, flavour):
+    arguments = ["--model", str(tiny_onnx), "--out", str(tmp_path / "x.engine"), "--flavour", flavour]
+    code = f"""
+        import sys
+        from dannet_core.cli.main import main
+        sys.exit(main(["build_engine", *{arguments}]))
+        """
+    result = run(code, *HEAVY)
+    assert result.returncode == 2
+    package = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx-cu13"}[flavour]
+    assert result.stderr == (
+        f"dannet build_engine: {flavour} is needed to build engines but cannot be imported: pip install {package}\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_is_built_without_torch_and_onnx(tmp_path, tiny_onnx):
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
+    arguments = ["--model", str(tiny_onnx), "--out", str(tmp_path / "x.engine"), "--flavour", "tensorrt_rtx"]
+    result = run(
+        f"""
+        from dannet_core.cli.main import main
+        main(["build_engine", *{arguments}])
+        """,
+        "torch",
+        "onnx",
+        "pycuda",
+    )
+    assert "built in" in result.stdout, result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.engine", "x.engine.json"]

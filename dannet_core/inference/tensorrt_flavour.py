@@ -1,0 +1,123 @@
+"""TensorRT 10, TensorRT 11 and TensorRT for RTX: all that differs between them, in one place."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from dannet_core.errors import BackendError, SettingsError, require
+from dannet_core.inference.engine_file import FLAVOURS, Running
+from dannet_core.inference.gpu import find_gpu
+
+INSTALL: Final = {"tensorrt": "pip install tensorrt", "tensorrt_rtx": "pip install tensorrt-rtx-cu13"}
+OLDEST: Final = {"tensorrt": (10, 3), "tensorrt_rtx": (1, 2)}
+"""Older ones lack strong typing or the progress monitor; JetPack 6 has TensorRT 10.3."""
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One installed TensorRT.
+
+    | | TensorRT 10 | TensorRT 11 | TensorRT for RTX |
+    |---|---|---|---|
+    | strongly typed network | a flag | always | always |
+    | building | on the GPU it will run on | likewise | on any machine |
+    | compute capability | the GPU's | the GPU's | a list of targets, or 8.0 and later |
+    | timing cache | yes | yes | no: tactics are chosen when it first runs |
+    | kernels compiled while running | no | no | yes: keep its runtime cache |
+
+    Attributes:
+        name: ``tensorrt`` or ``tensorrt_rtx``, the module's name.
+        version: e.g. ``10.3.0``.
+        module: the module itself.
+    """
+
+    name: str
+    version: str
+    module: ModuleType
+
+    @property
+    def is_rtx(self) -> bool:
+        """Whether it is TensorRT for RTX."""
+        return self.name == "tensorrt_rtx"
+
+    @property
+    def needs_gpu_to_build(self) -> bool:
+        """Whether engines are built by timing kernels on the GPU they will run on."""
+        return not self.is_rtx
+
+    @property
+    def has_timing_cache(self) -> bool:
+        """Whether a build keeps what it timed for the next one."""
+        return not self.is_rtx
+
+    @property
+    def has_runtime_cache(self) -> bool:
+        """Whether kernels are compiled while running, and can be kept."""
+        return self.is_rtx
+
+    @property
+    def network_flags(self) -> int:
+        """Flags for ``create_network``: strongly typed, so that the graph alone decides about precision."""
+        # TensorRT 11 and TensorRT for RTX know no other networks; 11 keeps the flag without effect, and may drop it.
+        flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        return 0 if flag is None else 1 << int(flag)
+
+    def known_targets(self) -> tuple[str, ...]:
+        """Compute capabilities that engines can be built for without the GPU; empty except for TensorRT for RTX."""
+        kinds = getattr(self.module, "ComputeCapability", None) if self.is_rtx else None
+        members: dict[str, Any] = {} if kinds is None else kinds.__members__
+        numbers = sorted(int(name[2:]) for name in members if name.startswith("SM"))
+        return tuple(f"{number // 10}.{number % 10}" for number in numbers)
+
+    def target(self, compute_capability: str) -> Any:
+        """The library's value for one of `known_targets`.
+
+        Raises:
+            SettingsError: it cannot build for that one.
+        """
+        known = self.known_targets()
+        if compute_capability not in known:
+            expected = f"one of {', '.join(known)}" if known else "none: only TensorRT for RTX has targets"
+            raise SettingsError(f"targets: got {compute_capability!r}, {self} builds for {expected}")
+        return getattr(self.module.ComputeCapability, "SM" + compute_capability.replace(".", ""))
+
+    def running(self, device: int = 0) -> Running:
+        """What an engine would run with on GPU number ``device``; its GPU is None where there is none."""
+        gpu = find_gpu(device)
+        name, capability = (None, None) if gpu is None else gpu
+        return Running(self.name, self.version, name, capability)
+
+    def __str__(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}"
+
+
+def import_flavour(name: str, needed_for: str = "run .engine models") -> Flavour:
+    """Import the flavour of that name.
+
+    Args:
+        name: ``tensorrt`` or ``tensorrt_rtx``.
+        needed_for: completes "X is needed to ..." in the message when it is not installed.
+
+    Raises:
+        SettingsError: unknown name.
+        MissingPackageError: it is not installed.
+        BackendError: it is older than `OLDEST`.
+    """
+    if name not in FLAVOURS:
+        raise SettingsError(f"flavour: got {name!r}, expected one of {', '.join(FLAVOURS)}")
+    module = require(name, needed_for, INSTALL[name])
+    version = str(module.__version__)
+    oldest = OLDEST[name]
+    if tuple(int(part) for part in version.split(".")[:2]) < oldest:
+        raise BackendError(f"{name}: got version {version}, expected {oldest[0]}.{oldest[1]} or later: {INSTALL[name]}")
+    return Flavour(name, version, module)
+
+
+def choose_flavour_to_build() -> str:
+    """``tensorrt`` where it is installed and a GPU is at hand, else ``tensorrt_rtx``, which builds anywhere."""
+    has_tensorrt = importlib.util.find_spec("tensorrt") is not None
+    return "tensorrt" if has_tensorrt and find_gpu() is not None else "tensorrt_rtx"
