@@ -22,7 +22,8 @@ from dannet_core.atomic_files import whole_file
 from dannet_core.classes import IGNORE_ID, NUM_CLASSES
 from dannet_core.data.sample import Problems, Sample
 from dannet_core.errors import DataSetError, OutputError
-from dannet_core.inference.segmenter import NightSegmenter, Prediction
+from dannet_core.inference.prediction import Prediction
+from dannet_core.inference.segmenter import NightSegmenter
 
 SIZE: Final = (1080, 1920)
 """Height and width in pixels of the Dark Zurich pictures."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -125,5 +125,5 @@ class CameraImage:
         shape, strides = (self.num_rows, self.width, channels), (self.step, channels, 1)
         pixels = np.lib.stride_tricks.as_strided(self.data, shape, strides, writeable=False)
         if encoding.to_rgb is None:
-            return cast("Rgb", pixels)
+            return pixels
         return np.asarray(cv2.cvtColor(pixels[:, :, 0] if channels == 1 else pixels, encoding.to_rgb), dtype=np.uint8)

@@ -28,7 +28,7 @@ class Taps(NamedTuple):
     weights: npt.NDArray[np.float32]
 
     @property
-    def count(self) -> int:
+    def num_taps(self) -> int:
         """Input pixels of an output pixel, at most."""
         return int(self.weights.shape[1])
 
@@ -84,7 +84,7 @@ def _area(source: int, target: int) -> Taps:
 
 def _linear(source: int, target: int) -> Taps:
     position = (np.arange(target) + 0.5) * (source / target) - 0.5
-    return _between_neighbours(position, source)
+    return _between_neighbours(np.asarray(position, np.float64), source)
 
 
 def _stepped_linear(source: int, target: int) -> Taps:
@@ -92,7 +92,7 @@ def _stepped_linear(source: int, target: int) -> Taps:
     first = np.floor(np.arange(target) * scale)
     fraction = (np.arange(target) + 1) - (first + 1) / scale
     fraction = np.where(fraction <= 0, 0.0, fraction - np.floor(fraction))
-    return _between_neighbours(first + fraction, source)
+    return _between_neighbours(np.asarray(first + fraction, np.float64), source)
 
 
 def _between_neighbours(position: Floats, source: int) -> Taps:

@@ -219,7 +219,7 @@ def _grid(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _stage(taps: Taps, block: int) -> int:
-    return _span(taps.first, block) + taps.count
+    return _span(taps.first, block) + taps.num_taps
 
 
 def _span(first: npt.NDArray[np.int32], block: int) -> int:
