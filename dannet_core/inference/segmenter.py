@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import BackendError, SettingsError
-from dannet_core.inference.backends import Backend, StrideOutput, open_backend
+from dannet_core.inference.backends import Backend, StrideOutput, choose_backend
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameBackend, FrameRequest, FrameResult
 from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
@@ -28,11 +28,16 @@ _Result = TypeVar("_Result")
 
 
 class NightSegmenter:
-    """Night picture in, labels out. Use it in the thread that made it, as a context manager or with `close`."""
+    """Night picture in, labels out. Use it in the thread that made it, as a context manager or with `close`.
+
+    Attributes:
+        why: why this backend runs the model; empty where it was given.
+    """
 
     def __init__(self, backend: Backend, settings: InferenceSettings = PRESETS["paper"]) -> None:
         self._backend = backend
         self._frames = backend if isinstance(backend, FrameBackend) and backend.on_device else None
+        self.why = ""
         self._in_flight: deque[Prediction | FrameRequest] = deque()
         self.settings = settings
 
@@ -46,10 +51,10 @@ class NightSegmenter:
         device: str = "auto",
         threads: int = 0,
     ) -> NightSegmenter:
-        """Open a model file; the suffix picks the backend.
+        """Open a model file; the suffix picks the backend. Without a suffix, the best file of that name that runs here.
 
         Args:
-            path: `.safetensors` (PyTorch), `.onnx` (ONNX Runtime) or `.engine` (TensorRT).
+            path: `.safetensors` (PyTorch), `.onnx` (ONNX Runtime) or `.engine` (TensorRT), or the name without it.
             settings: how pictures become labels; see `PRESETS`.
             backend: ``auto``, or a backend's name to insist on.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -61,12 +66,14 @@ class NightSegmenter:
             BackendError: the device is not there.
             SettingsError: the settings do not fit the model.
         """
-        opened = open_backend(path, backend, device, threads)
+        choice = choose_backend(path, backend, device, threads)
         try:
-            return cls(opened, settings)
+            segmenter = cls(choice.backend, settings)
         except SettingsError:
-            opened.close()
+            choice.backend.close()
             raise
+        segmenter.why = choice.why
+        return segmenter
 
     @property
     def metadata(self) -> ModelMetadata:

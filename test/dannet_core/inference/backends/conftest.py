@@ -5,7 +5,6 @@ Kernels are the real arithmetic, compiled for the host; the network is a real ON
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +58,7 @@ class HostDevice:
         self.closed = False
         self.broken: EngineError | None = None
         self._capturing = capturing
-        self._random = random.Random(seed)
+        self._random = np.random.default_rng(seed)
         self._recording: dict[HostStream, list] | None = None
 
     def allocate(self, num_bytes: int) -> HostBuffer:
@@ -93,6 +92,8 @@ class HostDevice:
         self.put(stream, lambda: flat.__setitem__(slice(None), self._memory(source)[: flat.size]))
 
     def launch(self, kernel, job, grid, shared_bytes, stream) -> None:
+        assert min(grid) > 0
+        assert shared_bytes <= 48 * 1024
         if self.broken is not None:
             raise self.broken
         self.put(stream, lambda: self._run(kernel, job))
@@ -167,7 +168,7 @@ class HostDevice:
         while not done():
             ready = [q for q in queues.values() if q and not (q[0][0] == "wait" and q[0][1].reached < q[0][2])]
             assert ready, "deadlock"
-            kind, what, *rest = self._random.choice(ready).popleft()
+            kind, what, *rest = ready[self._random.integers(len(ready))].popleft()
             if kind == "do":
                 what()
             elif kind == "record":
