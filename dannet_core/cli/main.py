@@ -16,6 +16,7 @@ VERBS: Final = {
     "import_weights": "the released DANNet checkpoints to .safetensors",
     "export": ".safetensors to .onnx, checked against PyTorch",
     "build_engine": ".onnx to a TensorRT .engine, on a machine without a GPU too",
+    "benchmark": "latency, throughput, stages and memory, models and backends side by side",
     "toy_city": "write a miniature data set, or a night drive, with labels",
 }
 PROGRAM: Final = Program("dannet", "dannet_core.cli", VERBS)

@@ -91,6 +91,34 @@ class NightSegmenter:
         return self._backend.device
 
     @property
+    def precision(self) -> str:
+        """What the network computes in: ``fp32``, ``fp16``, ``bf16`` or ``int8``."""
+        return str(getattr(self._backend, "precision", self.metadata.precision))
+
+    @property
+    def on_device(self) -> bool:
+        """Whether everything around the network runs on a GPU too, and frames can overlap."""
+        return self._frames is not None
+
+    def memory_mib(self) -> float | None:
+        """GPU memory in MiB: torch's in this process, or all that is used where TensorRT runs; None on a CPU."""
+        ask = getattr(self._backend, "memory_mib", None)
+        used: float | None = None if ask is None else ask()
+        return used
+
+    def graph_state(self) -> str:
+        """Why frames are not started as one graph; empty where they are, or where there is no such thing."""
+        ask = getattr(self._backend, "graph_state", None)
+        return "" if ask is None else str(ask())
+
+    def set_profiling(self, on: bool) -> bool:
+        """Let a device time its stages (``device_...`` in `Prediction.timings_ms`); False where it cannot."""
+        switch = getattr(self._backend, "set_profiling", None)
+        if switch is not None:
+            switch(on)
+        return switch is not None
+
+    @property
     def settings(self) -> InferenceSettings:
         """How pictures become labels; may be set between two pictures.
 

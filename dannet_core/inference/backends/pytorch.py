@@ -171,6 +171,17 @@ class PyTorchBackend:
         }
         return FrameResult(arrays.pop("labels"), arrays, flight.stride, timings_ms)
 
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        return self.options.precision
+
+    def graph_state(self) -> str:
+        """Why the network is not started as a CUDA graph; empty when it is."""
+        if not self.options.graph:
+            return "no CUDA graph: switched off" if self.device.startswith("cuda") else ""
+        return str(getattr(self._run, "refused", ""))
+
     def memory_mib(self) -> float | None:
         """Memory of the GPU that torch holds in this process, in MiB; None on the CPU."""
         if not self.device.startswith("cuda"):
