@@ -125,7 +125,7 @@ def released_loop(arch: str, checkout: Path, arguments: argparse.Namespace) -> d
     relighting = network.LightNet().to(device).eval()
     prepare = transforms.Compose(
         [
-            transforms.Resize(RELEASED_INPUT_SIZE),
+            transforms.Resize(tuple(arguments.released_input_size)),
             transforms.ToTensor(),
             transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ]
@@ -151,7 +151,7 @@ def released_loop(arch: str, checkout: Path, arguments: argparse.Namespace) -> d
         "arch": arch,
         "device": device,
         "precision": "fp32",
-        "input_size": RELEASED_INPUT_SIZE,
+        "input_size": arguments.released_input_size,
         "frames": frames,
         "latency_ms": percentiles(latencies_ms),
     }
@@ -235,7 +235,7 @@ def run_released(results: dict[str, Any], arch: str, arguments: argparse.Namespa
     results["released"].append(released)
     print(f"  p50 {released['latency_ms']['p50']:.1f} ms", flush=True)
     for one in results["measurements"]:
-        if one["arch"] == arch and tuple(one["input_size"]) == RELEASED_INPUT_SIZE:
+        if one["arch"] == arch and list(one["input_size"]) == list(arguments.released_input_size):
             ratio = released["latency_ms"]["p50"] / one["latency_ms"]["p50"]
             results["ratios"][f"{arch} {one['backend']}"] = round(ratio, 2)
 
@@ -260,6 +260,7 @@ def main() -> int:
     parser.add_argument("--outputs", nargs="*", default=[], help="made beside the labels, e.g. color overlay")
     parser.add_argument("--released", type=Path, help="a checkout of the released code, for the ratio")
     parser.add_argument("--released-frames", type=int, default=20)
+    parser.add_argument("--released-input-size", nargs=2, type=int, default=RELEASED_INPUT_SIZE, metavar=("H", "W"))
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--warm-up", type=int, default=20)
     parser.add_argument("--soak", type=int, default=0, help="frames after which memory is compared, TensorRT only")

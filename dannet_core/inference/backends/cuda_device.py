@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.errors import BackendError, DannetError, MissingPackageError, require
-from dannet_core.inference import kernels
 from dannet_core.inference.backends.cuda_errors import engine_error
 from dannet_core.inference.backends.cuda_graph import CudaGraph, capture, open_driver
 from dannet_core.inference.backends.device import Buffer
 from dannet_core.inference.kernels.jobs import BLOCK_COLUMNS, BLOCK_ROWS, CameraJob, LabelJob
+from dannet_core.inference.kernels.nvrtc import FOLDER, SOURCE, compile_cubin, find_nvrtc
 
-KERNEL_FOLDER: Final = Path(kernels.__file__).parent
 JOBS: Final = {"camera_to_network": CameraJob, "logits_to_outputs": LabelJob}
 INSTALL: Final = "pip install 'dannet_ros[gpu]'"
 MIB: Final = 1 << 20
@@ -57,7 +56,7 @@ class CudaDevice:
         """Take GPU number ``index`` into use in this thread.
 
         Raises:
-            MissingPackageError: pycuda or nvcc is not installed.
+            MissingPackageError: pycuda, or both NVRTC and nvcc, are not installed.
             EngineError: there is no such GPU, or the driver is too old.
         """
         self._cuda: ModuleType = require("pycuda.driver", "run .engine models", INSTALL)
@@ -157,25 +156,39 @@ class CudaDevice:
                 context.detach()
 
     def _compile(self) -> dict[str, Any]:
-        compiler = require("pycuda.compiler", "run .engine models", INSTALL)
-        nvcc = find_nvcc()
-        if nvcc is None:
+        """Both kernels by name: by NVRTC where it is found and knows this GPU, else by nvcc."""
+        nvrtc, nvcc = find_nvrtc(), find_nvcc()
+        if nvrtc is None and nvcc is None:
             raise MissingPackageError(
-                "nvcc is needed to compile the kernels but is neither on the PATH nor under CUDA_HOME: "
-                "install the CUDA toolkit"
+                "NVRTC or nvcc is needed to compile the kernels and neither is found: "
+                "pip install nvidia-cuda-nvrtc, or install the CUDA toolkit"
             )
+        module = None
+        if nvrtc is not None:
+            try:
+                with self._guarded("loading the kernels"):
+                    module = self._cuda.module_from_buffer(compile_cubin(nvrtc, self.compute_capability))
+            except BackendError:
+                # An NVRTC older than the GPU; the toolkit's compiler may be newer.
+                if nvcc is None:
+                    raise
+        if module is None:
+            module = self._compile_with_nvcc(str(nvcc))
+        return {name: module.get_function(name).prepare([f"{ctypes.sizeof(job)}s"]) for name, job in JOBS.items()}
+
+    def _compile_with_nvcc(self, nvcc: str) -> Any:
+        compiler = require("pycuda.compiler", "run .engine models", INSTALL)
         try:
-            with self._guarded("compiling the kernels"):
-                module = compiler.SourceModule(
-                    (KERNEL_FOLDER / "frame.cu").read_text(),
+            with self._guarded("loading the kernels"):
+                return compiler.SourceModule(
+                    (FOLDER / SOURCE).read_text(),
                     nvcc=nvcc,
                     options=["-std=c++17", "-O3"],
                     no_extern_c=True,
-                    include_dirs=[str(KERNEL_FOLDER)],
+                    include_dirs=[str(FOLDER)],
                 )
         except self._cuda.CompileError as error:
             raise BackendError(f"kernels: nvcc failed: {' '.join(str(error.stderr or error).split())[:300]}") from error
-        return {name: module.get_function(name).prepare([f"{ctypes.sizeof(job)}s"]) for name, job in JOBS.items()}
 
     @contextmanager
     def _guarded(self, doing: str) -> Iterator[None]:

@@ -68,7 +68,7 @@ class TensorRTBackend:
 
         Raises:
             ModelFileError: the engine or its side file is missing or damaged.
-            MissingPackageError: TensorRT, pycuda or nvcc is not installed.
+            MissingPackageError: TensorRT, pycuda or a compiler for the kernels is not installed.
             EngineError: it was built for another GPU or version, or does not fit into the GPU's memory.
             BackendError: ``device`` is not a GPU.
         """

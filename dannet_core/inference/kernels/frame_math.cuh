@@ -84,6 +84,7 @@ struct PixelResult {
 
 const int UNKNOWN = 255;
 const float EXP_FLOOR = -80.0f;
+const float LOWEST = -3.402823466e38f;
 
 FRAME_FN int clamp_int(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
 
@@ -283,7 +284,7 @@ FRAME_FN PixelResult label_pixel(const LabelJob& job, const Scores& scores, int 
     const int bottom = clamp_int(top + 1, 0, job.stride_height - 1), right = clamp_int(left + 1, 0, job.stride_width - 1);
     const float down = job.row_fraction[row], across = job.column_fraction[column];
     PixelResult result = {0, 1.0f};
-    float best = -INFINITY, max_a = -INFINITY, max_b = -INFINITY, max_c = -INFINITY, max_d = -INFINITY;
+    float best = LOWEST, max_a = LOWEST, max_b = LOWEST, max_c = LOWEST, max_d = LOWEST;
     for (int k = 0; k < job.classes; ++k) {
         const float a = scores(k, top, left), b = scores(k, top, right);
         const float c = scores(k, bottom, left), d = scores(k, bottom, right);
