@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -14,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.errors import BackendError, DannetError, MissingPackageError, require
+from dannet_core.errors import BackendError, DannetError, EngineError, MissingPackageError, require
 from dannet_core.inference.backends.cuda_errors import engine_error
 from dannet_core.inference.backends.cuda_graph import CudaGraph, capture, open_driver
 from dannet_core.inference.backends.device import Buffer
@@ -61,6 +63,8 @@ class CudaDevice:
         """
         self._cuda: ModuleType = require("pycuda.driver", "run .engine models", INSTALL)
         self._context: Any = None
+        self._thread_id = threading.get_ident()
+        self._driver = open_driver()
         with self._guarded("starting"):
             self._cuda.init()
             device = self._cuda.Device(index)
@@ -68,8 +72,8 @@ class CudaDevice:
             self.compute_capability = "{}.{}".format(*device.compute_capability())
             self._context = device.retain_primary_context()
             self._context.push()
+        atexit.register(self._leave_at_exit)
         try:
-            self._driver = open_driver()
             self._kernels = self._compile()
         except DannetError:
             self.close()
@@ -150,10 +154,20 @@ class CudaDevice:
     def close(self) -> None:
         """Leave the context; buffers, streams and events are to be gone by then. Calling it twice is harmless."""
         context, self._context, self._kernels = self._context, None, {}
-        if context is not None:
-            with self._guarded("leaving the context"):
-                context.pop()
-                context.detach()
+        if context is None:
+            return
+        atexit.unregister(self._leave_at_exit)
+        with self._guarded("leaving the context"):
+            context.pop()
+            context.detach()
+            # pycuda makes a context current to detach it; releasing a primary context does not undo that.
+            self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+    def _leave_at_exit(self) -> None:
+        """A process that ends with a context still current is aborted by pycuda."""
+        if threading.get_ident() == self._thread_id:
+            with contextlib.suppress(EngineError):
+                self.close()
 
     def _compile(self) -> dict[str, Any]:
         """Both kernels by name: by NVRTC where it is found and knows this GPU, else by nvcc."""
@@ -190,7 +204,7 @@ class CudaDevice:
         except self._cuda.CompileError as error:
             raise BackendError(f"kernels: nvcc failed: {' '.join(str(error.stderr or error).split())[:300]}") from error
 
-    @contextmanager
+    @contextlib.contextmanager
     def _guarded(self, doing: str) -> Iterator[None]:
         try:
             yield
