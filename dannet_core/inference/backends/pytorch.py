@@ -23,6 +23,7 @@ from dannet_core.inference.frame import FrameRequest, FrameResult
 from dannet_core.metadata import ModelMetadata
 
 INSTALL: Final = "pip install 'dannet_ros[train]'"
+_NOTHING: Final = contextlib.nullcontext()
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
 
 
@@ -224,11 +225,12 @@ class PyTorchBackend:
     def _guarded(self) -> Iterator[None]:
         if self._net is None:
             raise BackendError("pytorch: the backend is closed: load the model again")
+        on_gpu = self.device.startswith("cuda")
         try:
-            with self._torch.inference_mode():
+            with self._torch.inference_mode(), self._torch.cuda.device(self.device) if on_gpu else _NOTHING:
                 yield
         except RuntimeError as error:
-            if self.device.startswith("cuda"):
+            if on_gpu:
                 raise engine_error("pytorch: inference failed", error) from error
             raise BackendError(f"pytorch: inference failed: {str(error).splitlines()[0]}") from error
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from dannet_core.errors import BackendError, DannetError, EngineError
 from dannet_core.inference.backends.backend import StrideOutput
 from dannet_core.inference.backends.cuda_device import CudaDevice
+from dannet_core.inference.backends.cuda_errors import engine_error
 from dannet_core.inference.backends.device import Device, Network
 from dannet_core.inference.backends.frame_runner import SLOTS, FrameRunner
 from dannet_core.inference.backends.owner_thread import OwnerThread
@@ -83,11 +84,12 @@ class TensorRTBackend:
         try:
             network = TensorRTNetwork(flavour, info, plan, path)
             return cls(gpu, network, info.metadata, f"cuda:{index}", graphs=graphs)
-        except DannetError:
+        except (DannetError, RuntimeError, TypeError) as error:
             if network is not None:
                 network.close()
             gpu.close()
-            raise
+            # TensorRT's bindings raise these two where the library gives nothing back.
+            raise error if isinstance(error, DannetError) else engine_error(f"{path}: loading", error) from error
 
     def infer(self, image: npt.NDArray[np.float32], with_relit: bool) -> StrideOutput:
         """See `Backend.infer`."""
@@ -109,6 +111,8 @@ class TensorRTBackend:
         """Let frames say what each stage takes on the GPU (``device_upload`` and so on); no graphs meanwhile."""
 
         def switch(runner: FrameRunner) -> None:
+            if runner.in_flight:
+                raise BackendError(f"profiling: {runner.in_flight} frames are in flight: collect them first")
             runner.profile = on
 
         self._run(switch)

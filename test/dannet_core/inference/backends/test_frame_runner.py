@@ -190,6 +190,10 @@ def test_profiling_gives_the_time_of_every_stage_and_uses_no_graph(make_backend)
         timings = [segmenter.segment(pictures(1)[0]).timings_ms for _ in range(4)][-1]
         stages = ("upload", "preprocess", "infer", "postprocess", "download")
         assert {f"device_{stage}" for stage in stages} <= set(timings)
+        segmenter.submit(pictures(1)[0])
+        with pytest.raises(BackendError, match="profiling: 1 frames are in flight: collect them first"):
+            backend.set_profiling(False)
+        segmenter.collect()
     assert device.graph_launches == 0
 
 
