@@ -6,11 +6,11 @@ from dannet_core.cli.main import main
 def test_measures_models_side_by_side_and_goes_on_where_one_fails(tiny_onnx, tmp_path, capsys):
     broken, out = tmp_path / "broken.onnx", tmp_path / "b.json"
     broken.write_bytes(b"no graph")
-    arguments = ["--model", str(tiny_onnx), str(broken), str(tiny_onnx), "--camera-size", "90", "160", "--frames", "6"]
+    arguments = ["--model", str(broken), str(tiny_onnx), "--camera-size", "90", "160", "--frames", "6"]
     code = main(["benchmark", *arguments, "--warm-up", "2", "--outputs", "overlay", "--out", str(out)])
     assert code == 0, capsys.readouterr().err
     record = json.loads(out.read_text())
-    assert [one["model"] for one in record["measurements"]] == ["tiny.onnx", "tiny.onnx"]
+    assert [one["model"] for one in record["measurements"]] == ["tiny.onnx"]
     first = record["measurements"][0]
     assert (first["frames"], first["outputs"], first["camera_size"]) == (6, ["overlay"], [90, 160])
     assert first["latency_ms"]["min"] <= first["latency_ms"]["p50"] <= first["latency_ms"]["p99"]
