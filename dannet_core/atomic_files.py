@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,17 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what processes that were killed while writing ``path`` left beside it.
+
+    Only for who knows that nobody is writing it, e.g. by a lock.
+    """
+    target = Path(path)
+    for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.partial{glob.escape(target.suffix)}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def write_whole(path: str | Path, data: bytes) -> Path:

@@ -28,7 +28,8 @@ class ModelMetadata:
         class_shares: a_k of equation 1, from which the re-weighting vector follows for any std.
         input_size: (height, width) in pixels the model was trained or exported for; None = any.
         align_corners: how ``stride_logits`` are to be upsampled.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16``, or ``int8`` for a quantized graph.
+        output: what a graph gives: ``logits`` (stride logits and relit image) or ``labels`` (finished, re-weighted).
         trained: False for random weights, so that nobody mistakes them for a model.
         source: where the weights come from, in words.
         metrics: measured figures by name, e.g. ``{"toy_city_night_miou": 0.41}``.
@@ -43,6 +44,7 @@ class ModelMetadata:
     input_size: tuple[int, int] | None = None
     align_corners: bool = True
     precision: str = "fp32"
+    output: str = "logits"
     trained: bool = False
     source: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
 
     for key in ("arch", "backbone", "source", "precision"):
         expect(isinstance(values.get(key, ""), str), key, "a string")
+    expect(values.get("output", "logits") in ("logits", "labels"), "output", "logits or labels")
     for key in ("relighting_width", "aspp_branches"):
         expect(type(values.get(key, 0)) is int and values.get(key, 0) >= 0, key, "an integer of at least 0")
     for key in ("trained", "align_corners"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from dannet_core.atomic_files import remove_leftovers
 from dannet_core.deploy.build_progress import BuildProgress, PhaseTree
 from dannet_core.deploy.plan import OnnxGraph, Plan, PlanOptions, build_plan, read_graph
 from dannet_core.errors import BackendError, ModelFileError, OutputError, SettingsError
@@ -166,6 +167,7 @@ def _bring_up_to_date(
     wanted = _wanted(flavour, graph, options)
     lock = target.with_name(f".{target.name}.lock")
     with locked(lock, lambda seconds: report(BuildProgress(WAITING, 0.0, seconds))):
+        remove_leftovers(target)
         present, reasons = _what_is_there(target, wanted)
         if present is not None:
             return BuiltEngine(target, present, built=False, reasons=(), seconds=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,15 +15,37 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dannet_core.atomic_files import write_whole
 from dannet_core.errors import ModelFileError, OutputError, SettingsError, require
+from dannet_core.inference.postprocess import class_scaling
+from dannet_core.inference.presets import PRESETS, InferenceSettings
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet
+from dannet_core.networks.dannet import upsample
 from dannet_core.pixels import MAX_SIDE, MIN_SIDE
 
 INPUT_NAME: Final = "image"
-OUTPUT_NAMES: Final = ("stride_logits", "relit")
+OUTPUTS: Final[dict[str, tuple[str, ...]]] = {"logits": ("stride_logits", "relit"), "labels": ("labels",)}
+"""Names of a graph's outputs, by what it gives."""
 PRECISIONS: Final = ("fp32", "fp16")
 DEFAULT_OPSET: Final = 18
 OPSETS: Final = range(18, 24)
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What the graph gives.
+
+    Attributes:
+        output: ``logits``, for a program that upsamples and re-weights them itself (as this package does), or
+            ``labels``, finished, for one that only shows or sends them.
+        settings: labels only: the re-weighting; the rest is left to the program that runs the graph.
+        label_size: labels only: (H, W) in pixels, e.g. the camera's; None = the input size.
+        opset: ONNX operator set, 18 to 23.
+    """
+
+    output: str = "logits"
+    settings: InferenceSettings = PRESETS["paper"]
+    label_size: tuple[int, int] | None = None
+    opset: int = DEFAULT_OPSET
 
 
 class DeployedGraph(nn.Module):
@@ -42,6 +65,36 @@ class DeployedGraph(nn.Module):
         # Without a relighting network the relit image is the input, which a graph may not return as it is.
         relit = relit.clone() if relit is image else relit
         return stride_logits.float(), relit.float()
+
+
+class LabelGraph(nn.Module):
+    """What an `.onnx` file with finished labels computes: 1 x 3 x H x W float32 to 1 x h x w uint8 train ids.
+
+    Args:
+        net: in the precision it is to compute in; re-weighting, upsampling and argmax are in float32 always.
+        metadata: for the class shares.
+        settings: how the classes are re-weighted.
+        size: (h, w) of the labels.
+    """
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(
+        self, net: DANNet, metadata: ModelMetadata, settings: InferenceSettings, size: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.net = net
+        scaling = class_scaling(settings.reweight, metadata.class_shares, settings.reweight_std)
+        self.register_buffer("factor", torch.from_numpy(scaling.factor)[:, None, None])
+        self.register_buffer("offset", torch.from_numpy(scaling.offset)[:, None, None])
+        self.size = size
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The best class of the re-weighted, bilinearly upsampled logits."""
+        _, stride_logits, _ = self.net.at_stride(image.to(next(self.net.parameters()).dtype))
+        scores = stride_logits.float() * self.factor + self.offset
+        return upsample(scores, self.size).argmax(dim=1).to(torch.uint8)
 
 
 class MatrixPool(nn.Module):
@@ -79,21 +132,22 @@ def export_onnx(
     input_size: tuple[int, int],
     path: str | Path,
     precision: str = "fp32",
-    opset: int = DEFAULT_OPSET,
+    options: GraphOptions = GraphOptions(),
 ) -> Path:
     """Write the deployed graph; the file appears whole or not at all, and ``net`` is left as it is.
 
     The graph has the input ``image`` (1 x 3 x H x W float32, ImageNet-normalised RGB) and the outputs ``stride_logits``
-    (1 x K x h x w float32, see `DannetOutput`) and ``relit`` (1 x 3 x H x W float32), in both precisions. Batch norms
-    are folded into the convolutions, shapes are constants, and the metadata is in the model's properties.
+    (1 x K x h x w float32, see `DannetOutput`) and ``relit`` (1 x 3 x H x W float32), in both precisions; or the one
+    output ``labels`` (1 x h x w uint8 train ids). Batch norms are folded into the convolutions, shapes are constants,
+    and the metadata is in the model's properties.
 
     Args:
         net: on any device, in any mode.
-        metadata: describes ``net``; ``input_size`` and ``precision`` are filled in here.
+        metadata: describes ``net``; ``input_size``, ``precision`` and ``output`` are filled in here.
         input_size: (H, W) in pixels, 64 to 16384.
         path: ends in ``.onnx``.
         precision: ``fp32``, or ``fp16`` for half weights and computation.
-        opset: ONNX operator set, 18 to 23.
+        options: what the graph gives.
 
     Returns:
         The path written.
@@ -105,13 +159,19 @@ def export_onnx(
         MissingPackageError: onnx or onnxscript is not installed.
     """
     target = Path(path)
-    _check_arguments(input_size, target, precision, opset)
+    check_arguments(input_size, target, precision, options)
     onnx = require("onnx", "export .onnx models", "pip install onnx onnxscript")
     require("onnxscript", "export .onnx models", "pip install onnx onnxscript")
-    graph = DeployedGraph(prepare(net, precision)).eval()
-    model = _trace(graph, input_size, opset)
+    size = (int(input_size[0]), int(input_size[1]))
+    prepared = prepare(net, precision)
+    graph = (
+        DeployedGraph(prepared)
+        if options.output == "logits"
+        else LabelGraph(prepared, metadata, options.settings, options.label_size or size)
+    )
+    model = _trace(graph.eval(), size, options)
     strip_traces(model)
-    described = metadata.replace(input_size=(int(input_size[0]), int(input_size[1])), precision=precision)
+    described = metadata.replace(input_size=size, precision=precision, output=options.output)
     onnx.helper.set_model_props(model, described.to_strings())
     onnx.checker.check_model(model, full_check=True)
     return write_whole(target, model.SerializeToString())
@@ -161,7 +221,7 @@ def strip_traces(model: Any) -> None:
         del entry.metadata_props[:]
 
 
-def _trace(graph: DeployedGraph, input_size: tuple[int, int], opset: int) -> Any:
+def _trace(graph: nn.Module, input_size: tuple[int, int], options: GraphOptions) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         # Deprecations inside torch's exporter, nothing a caller could act on.
         warnings.simplefilter("ignore")
@@ -170,24 +230,37 @@ def _trace(graph: DeployedGraph, input_size: tuple[int, int], opset: int) -> Any
             (torch.zeros(1, 3, *input_size),),
             dynamo=True,
             optimize=True,
-            opset_version=opset,
+            opset_version=options.opset,
             input_names=[INPUT_NAME],
-            output_names=list(OUTPUT_NAMES),
+            output_names=list(OUTPUTS[options.output]),
             verbose=False,
         )
     return program.model_proto
 
 
-def _check_arguments(input_size: tuple[int, int], path: Path, precision: str, opset: int) -> None:
-    if len(input_size) != 2 or not all(MIN_SIDE <= side <= MAX_SIDE for side in input_size):
-        raise SettingsError(
-            f"input_size: got {input_size}, expected height and width of {MIN_SIDE} to {MAX_SIDE} pixels"
-        )
+def check_arguments(input_size: tuple[int, int], path: Path, precision: str, options: GraphOptions) -> None:
+    """Raise what `export_onnx` would, before a network is loaded."""
+    _check_size("input_size", input_size)
     if precision not in PRECISIONS:
         raise SettingsError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    if opset not in OPSETS:
-        raise SettingsError(f"opset: got {opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
     if path.suffix != ".onnx":
         raise ModelFileError(f"{path}: got suffix '{path.suffix}', expected '.onnx'")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: no such folder: make it first")
+    _check_options(options)
+
+
+def _check_options(options: GraphOptions) -> None:
+    if options.output not in OUTPUTS:
+        raise SettingsError(f"output: got {options.output!r}, expected one of {', '.join(OUTPUTS)}")
+    if options.label_size is not None:
+        if options.output != "labels":
+            raise SettingsError(f"label_size: got {options.label_size} with output '{options.output}', expected none")
+        _check_size("label_size", options.label_size)
+    if options.opset not in OPSETS:
+        raise SettingsError(f"opset: got {options.opset}, expected {OPSETS.start} to {OPSETS.stop - 1}")
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    if len(size) != 2 or not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise SettingsError(f"{name}: got {size}, expected height and width of {MIN_SIDE} to {MAX_SIDE} pixels")

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dannet_core.classes import reweighting_vector
-from dannet_core.errors import DannetError, SettingsError
+from dannet_core.deploy.onnx_export import INPUT_NAME, prepare
+from dannet_core.errors import DannetError, SettingsError, require
 from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
+from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
 from dannet_core.inference.preprocess import preprocess
+from dannet_core.inference.presets import InferenceSettings
+from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet
 from dannet_core.networks.dannet import upsample
 
 TEST_TIME_STD: Final = 0.16
 LABEL_AGREEMENT: Final[dict[str, float]] = {"fp32": 0.9999, "fp16": 0.995}
 """Smallest share of pixels with equal labels, by the graph's precision."""
+HALF_LIMIT: Final = 65504 / 2
+"""Half of fp16's largest number: other frames than those looked at may go further."""
 
 
 class ParityReport(NamedTuple):
@@ -56,8 +62,7 @@ def check_parity(net: DANNet, onnx_path: str | Path, frames: Sequence[npt.NDArra
         SettingsError: no frames, or the network is in training mode.
         ModelFileError, BackendError, MissingPackageError: the graph does not open or run.
     """
-    if not frames or net.training:
-        raise SettingsError(f"parity: got {len(frames)} frames, training={net.training}, expected frames and eval mode")
+    _check_frames(net, frames)
     backend = OnnxRuntimeBackend(Path(onnx_path), device="cpu")
     weights = torch.from_numpy(reweighting_vector(backend.metadata.class_shares, TEST_TIME_STD))[:, None, None]
     low, high, max_abs, relit_max_abs, equal = np.inf, -np.inf, 0.0, 0.0, 0.0
@@ -82,6 +87,74 @@ def check_parity(net: DANNet, onnx_path: str | Path, frames: Sequence[npt.NDArra
     )
 
 
+def check_label_parity(
+    net: DANNet, onnx_path: str | Path, frames: Sequence[npt.NDArray[np.float32]], settings: InferenceSettings
+) -> ParityReport:
+    """Like `check_parity` for a graph that gives labels: against the network's logits, made labels by this package.
+
+    Args:
+        net: in eval mode, on the CPU.
+        onnx_path: written by `export_onnx` with output ``labels``.
+        frames: as in `check_parity`.
+        settings: the graph's re-weighting.
+
+    Returns:
+        label agreement; the largest differences are NaN.
+
+    Raises:
+        SettingsError: no frames, or the network is in training mode.
+        MissingPackageError: onnxruntime is not installed.
+    """
+    _check_frames(net, frames)
+    runtime = require("onnxruntime", "run .onnx models", "pip install onnxruntime")
+    session = runtime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    metadata = ModelMetadata.from_strings(session.get_modelmeta().custom_metadata_map, str(onnx_path))
+    scaling = class_scaling(settings.reweight, metadata.class_shares, settings.reweight_std)
+    equal = 0.0
+    for frame in frames:
+        (labels,) = session.run(None, {INPUT_NAME: frame})
+        with torch.inference_mode():
+            _, logits, _ = net.at_stride(torch.from_numpy(frame))
+        size = (labels.shape[-2], labels.shape[-1])
+        equal += float((upsample_labels(scale_logits(logits[0].numpy(), scaling), size) == labels[0]).mean())
+    unknown = float("nan")
+    return ParityReport(unknown, unknown, equal / len(frames), unknown, metadata.precision)
+
+
+def largest_activation(net: DANNet, frames: Sequence[npt.NDArray[np.float32]]) -> tuple[str, float]:
+    """The largest absolute value that any layer of the deployed network puts out on the frames, and the layer's name.
+
+    Runtimes may compute fp16 graphs in float32 where they have no half kernels, so that parity alone would not show an
+    overflow.
+    """
+    largest: dict[str, float] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            largest[name] = max(largest.get(name, 0.0), float(output.abs().max()))
+
+        return note
+
+    prepared = prepare(net, "fp32")
+    for name, module in prepared.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(watch(name))
+    with torch.inference_mode():
+        for frame in frames:
+            prepared.at_stride(torch.from_numpy(frame))
+    name = max(largest, key=largest.__getitem__)
+    return name, largest[name]
+
+
+def require_half_range(net: DANNet, frames: Sequence[npt.NDArray[np.float32]]) -> None:
+    """Raise DannetError if a layer's output comes near the largest number of fp16 (`HALF_LIMIT`)."""
+    name, value = largest_activation(net, frames)
+    if not value <= HALF_LIMIT:
+        raise DannetError(
+            f"precision: layer '{name}' puts out {value:.4g}, expected at most {HALF_LIMIT:.0f} in fp16: export in fp32"
+        )
+
+
 def require_parity(report: ParityReport) -> None:
     """Raise DannetError if fewer labels agree than the graph's precision must reach (`LABEL_AGREEMENT`)."""
     needed = LABEL_AGREEMENT[report.precision]
@@ -100,6 +173,11 @@ def seeded_frame(size: tuple[int, int]) -> npt.NDArray[np.float32]:
     rng = np.random.default_rng(0)
     patches = np.kron(rng.integers(0, 200, (9, 16, 3)), np.ones((40, 40, 1)))
     return preprocess((patches + rng.integers(0, 40, patches.shape)).astype(np.uint8), size)
+
+
+def _check_frames(net: DANNet, frames: Sequence[npt.NDArray[np.float32]]) -> None:
+    if not frames or net.training:
+        raise SettingsError(f"parity: got {len(frames)} frames, training={net.training}, expected frames and eval mode")
 
 
 def _labels(stride_logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -37,6 +37,8 @@ def test_says_when_a_file_is_not_ours():
         ("trained", "yes", "true or false"),
         ("aspp_branches", -1, "at least 0"),
         ("metrics", {"miou": "high"}, "numbers"),
+        ("output", "probabilities", "logits or labels"),
+        ("output", ["logits"], "logits or labels"),
         ("surprise", 1, "unknown metadata key 'surprise'"),
     ],
 )

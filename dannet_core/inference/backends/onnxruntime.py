@@ -95,6 +95,10 @@ def _input_size(session: Any, path: Path) -> tuple[int, int]:
 
 def _check_outputs(session: Any, metadata: ModelMetadata, path: Path) -> None:
     shapes = {output.name: output.shape for output in session.get_outputs()}
+    if metadata.output == "labels":
+        raise ModelFileError(
+            f"{path}: gives finished labels, expected logits: it is for other programs; export with --output logits"
+        )
     logits = shapes.get(LOGITS_NAME, [])
     if len(logits) != 4 or logits[1] != metadata.num_classes or RELIT_NAME not in shapes:
         raise ModelFileError(

@@ -5,15 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+import dannet_core
+from dannet_core.data.toy_city.render import render
+from dannet_core.data.toy_city.world import World
+from dannet_core.deploy.half_graph import to_half
 from dannet_core.deploy.onnx_export import export_onnx
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet
 
+DEMO = Path(dannet_core.__file__).parent / "models" / "demo.onnx"
 SIZE = (100, 132)
 """Gives PSPNet 13 x 17 features, which none of its pools divides."""
+
+
+@pytest.fixture(scope="session")
+def demo() -> Path:
+    """The shipped model: the light network at 256 x 448, trained, float32."""
+    return DEMO
 
 
 @pytest.fixture(scope="session")
@@ -60,5 +72,21 @@ def light_fp32(light_net, light_metadata, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def light_fp16(light_net, light_metadata, tmp_path_factory) -> Path:
-    return export_onnx(light_net, light_metadata, SIZE, tmp_path_factory.mktemp("fp16") / "light.onnx", "fp16")
+def demo_fp16(tmp_path_factory) -> Path:
+    """The shipped weights in half precision."""
+    path = tmp_path_factory.mktemp("demo") / "demo_fp16.onnx"
+    model = to_half(onnx.load(str(DEMO)))
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    del model.metadata_props[:]
+    described = ModelMetadata.from_strings(properties, str(DEMO)).replace(precision="fp16")
+    onnx.helper.set_model_props(model, described.to_strings())
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_nights() -> list[np.ndarray]:
+    """Four pictures of the toy city, 256 x 448 x 3 uint8."""
+    world = World(11)
+    rng = np.random.default_rng(11)
+    return [render(world, world.pose_at(7.0 * i), (256, 448), True, rng)[0] for i in range(4)]

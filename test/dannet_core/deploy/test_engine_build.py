@@ -43,19 +43,19 @@ def change(engine: Path, **changes: object) -> None:
     side_file(engine).write_text(json.dumps(json.loads(side_file(engine).read_text()) | changes))
 
 
-def test_a_half_precision_engine_is_built_without_a_gpu_and_described(light_fp16, light_metadata, frames, tmp_path):
+def test_a_half_precision_engine_is_built_without_a_gpu_and_described(demo_fp16, tmp_path):
     seen: list[BuildProgress] = []
-    built = build_engine(light_fp16, tmp_path / "light.engine", RTX, seen.append)
+    built = build_engine(demo_fp16, tmp_path / "light.engine", RTX, seen.append)
     assert built.built
     info = read_engine_info(built.path)
     assert info == built.info
-    height, width = frames[0].shape[-2:]
     assert (info.flavour, info.flavour_version) == ("tensorrt_rtx", rtx.__version__)
     assert (info.gpu, info.compute_capability, info.targets, info.precision) == (None, None, (), "fp16")
-    assert info.onnx_sha256 == hashlib.sha256(light_fp16.read_bytes()).hexdigest()
-    assert info.inputs == {"image": Binding((1, 3, height, width), "float32")}
-    assert info.outputs["stride_logits"] == Binding((1, 19, 13, 17), "float32")
-    assert info.metadata == light_metadata.replace(input_size=(height, width), precision="fp16")
+    assert info.onnx_sha256 == hashlib.sha256(demo_fp16.read_bytes()).hexdigest()
+    assert info.inputs == {"image": Binding((1, 3, 256, 448), "float32")}
+    assert info.outputs["stride_logits"] == Binding((1, 19, 32, 56), "float32")
+    assert info.metadata == read_graph(demo_fp16).metadata
+    assert (info.metadata.arch, info.metadata.trained, info.metadata.precision) == ("lraspp", True, "fp16")
     plan = read_plan(built.path, info)
     assert plan[:4] == b"vtrt"
     # Half weights: the fp32 file of these weights is about 14 MB.
@@ -136,7 +136,7 @@ def test_two_processes_build_one_engine_once(tiny_onnx, tmp_path):
     assert names(tmp_path) == ["tiny.engine", "tiny.engine.json"]
 
 
-def test_a_build_that_is_interrupted_leaves_what_was_there(engine, tiny_onnx, light_fp16):
+def test_a_build_that_is_interrupted_leaves_what_was_there(engine, tiny_onnx, demo_fp16):
     class StopBuildError(Exception):
         pass
 
@@ -145,18 +145,25 @@ def test_a_build_that_is_interrupted_leaves_what_was_there(engine, tiny_onnx, li
 
     before = engine.read_bytes()
     with pytest.raises(StopBuildError):
-        build_engine(light_fp16, engine, RTX, stop)
+        build_engine(demo_fp16, engine, RTX, stop)
     assert engine.read_bytes() == before
     assert names(engine.parent) == ["tiny.engine", "tiny.engine.json"]
     assert not build_engine(tiny_onnx, engine, RTX).built
 
 
-def test_a_stopped_builder_says_so(light_fp16):
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tiny_onnx, tmp_path):
+    (tmp_path / ".tiny.4711.partial.engine").write_bytes(b"half a plan")
+    (tmp_path / ".tiny2.4711.partial.engine").write_bytes(b"another's")
+    build_engine(tiny_onnx, tmp_path / "tiny.engine", RTX)
+    assert names(tmp_path) == [".tiny2.4711.partial.engine", "tiny.engine", "tiny.engine.json"]
+
+
+def test_a_stopped_builder_says_so(demo_fp16):
     tree = PhaseTree()
     tree.stop()
     flavour = Flavour("tensorrt_rtx", rtx.__version__, rtx)
     with pytest.raises(BackendError, match="could not build an engine"):
-        build_plan(flavour, read_graph(light_fp16), PlanOptions(), tree)
+        build_plan(flavour, read_graph(demo_fp16), PlanOptions(), tree)
 
 
 def test_the_cache_keeps_an_engine_for_each_set_of_options(tiny_onnx, tmp_path):

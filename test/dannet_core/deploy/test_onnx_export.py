@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from dannet_core.deploy.onnx_export import MatrixPool, export_onnx, fold_batch_norms, prepare
-from dannet_core.deploy.parity import check_parity, require_parity
+from dannet_core.cli.main import main
+from dannet_core.deploy.onnx_export import GraphOptions, MatrixPool, export_onnx, fold_batch_norms, prepare
+from dannet_core.deploy.parity import check_label_parity, check_parity, require_parity
 from dannet_core.errors import ModelFileError, OutputError, SettingsError
+from dannet_core.inference.presets import PRESETS
+from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.metadata import ModelMetadata
+from dannet_core.networks.weights import save_weights
 
 UNWANTED = {"Shape", "Gather", "GatherND", "Slice", "BatchNormalization", "Constant", "Reshape", "If", "Loop"}
 LARGEST_LIGHT_FILE_BYTES = 15_000_000
@@ -21,6 +26,12 @@ LARGEST_LIGHT_FILE_BYTES = 15_000_000
 
 def operators(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(str(path)).graph.node)
+
+
+@pytest.fixture(scope="module")
+def light_fp16(light_net, light_metadata, frames, tmp_path_factory) -> Path:
+    size = frames[0].shape[-2:]
+    return export_onnx(light_net, light_metadata, size, tmp_path_factory.mktemp("fp16") / "light.onnx", "fp16")
 
 
 def test_the_light_model_is_one_small_file_that_agrees_with_the_network(light_fp32, light_net, frames):
@@ -66,6 +77,27 @@ def test_half_precision_computes_in_half_between_float_ends(light_fp16, light_fp
     # Labels of random weights have many near ties; the logits are what can be held to a bound here.
     assert report.max_rel_of_range < 5e-3
     assert report.label_agreement > 0.97
+
+
+def test_finished_labels_are_those_that_this_package_makes_of_the_logits(
+    light_net, light_metadata, frames, tmp_path, capsys
+):
+    weights, path = tmp_path / "light.safetensors", tmp_path / "labels.onnx"
+    save_weights(light_net, weights, light_metadata)
+    size = [str(side) for side in frames[0].shape[-2:]]
+    arguments = ["--model", str(weights), "--out", str(path), "--input-size", *size]
+    more = ["--output", "labels", "--preset", "official", "--label-size", "180", "333"]
+    assert main(["export", *arguments, *more]) == 0
+    assert re.search(r"labels\.onnx: 14\.\d MB, fp32 labels, labels agree on (99\.99|100)", capsys.readouterr().out)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [(o.name, o.shape, o.type) for o in session.get_outputs()] == [("labels", [1, 180, 333], "tensor(uint8)")]
+    assert not UNWANTED & set(operators(path))
+    assert check_label_parity(light_net, path, frames, PRESETS["official"]).label_agreement > 0.9999
+    # The other preset re-weights otherwise, and that shows.
+    assert check_label_parity(light_net, path, frames, PRESETS["paper"]).label_agreement < 0.999
+    with pytest.raises(ModelFileError, match=r"labels\.onnx: gives finished labels, expected logits"):
+        NightSegmenter.load(path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["labels.onnx", "light.safetensors"]
 
 
 def test_names_shapes_and_metadata_are_in_the_file(light_fp32, light_fp16, light_metadata, frames):
@@ -126,7 +158,11 @@ def test_arguments_out_of_range_are_named_and_nothing_is_written(light_net, ligh
     with pytest.raises(SettingsError, match="precision: got 'int8', expected one of fp32, fp16"):
         export_onnx(light_net, light_metadata, (64, 64), path, "int8")
     with pytest.raises(SettingsError, match="opset: got 12, expected 18 to 23"):
-        export_onnx(light_net, light_metadata, (64, 64), path, opset=12)
+        export_onnx(light_net, light_metadata, (64, 64), path, options=GraphOptions(opset=12))
+    with pytest.raises(SettingsError, match="output: got 'colours', expected one of logits, labels"):
+        export_onnx(light_net, light_metadata, (64, 64), path, options=GraphOptions("colours"))
+    with pytest.raises(SettingsError, match=r"label_size: got \(64, 64\) with output 'logits', expected none"):
+        export_onnx(light_net, light_metadata, (64, 64), path, options=GraphOptions(label_size=(64, 64)))
     with pytest.raises(ModelFileError, match=r"got suffix '\.pb', expected '\.onnx'"):
         export_onnx(light_net, light_metadata, (64, 64), path.with_suffix(".pb"))
     with pytest.raises(OutputError, match="no such folder"):

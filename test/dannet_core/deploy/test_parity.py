@@ -5,7 +5,14 @@ import copy
 import pytest
 import torch
 
-from dannet_core.deploy.parity import ParityReport, check_parity, require_parity
+from dannet_core.deploy.checked_export import export_checked
+from dannet_core.deploy.parity import (
+    ParityReport,
+    check_parity,
+    largest_activation,
+    require_half_range,
+    require_parity,
+)
 from dannet_core.errors import DannetError, ModelFileError, SettingsError
 
 
@@ -39,3 +46,18 @@ def test_frames_and_eval_mode_are_needed(light_net, frames, tmp_path):
         check_parity(light_net, tmp_path / "net.onnx", [])
     with pytest.raises(ModelFileError, match=r"net\.onnx: not a usable ONNX file"):
         check_parity(light_net, tmp_path / "net.onnx", frames)
+
+
+def test_a_layer_that_would_overflow_half_precision_is_named_and_nothing_is_written(
+    light_net, light_metadata, frames, tmp_path
+):
+    _, value = largest_activation(light_net, frames)
+    assert 1 < value < 1000
+    require_half_range(light_net, frames)
+    net = copy.deepcopy(light_net)
+    with torch.no_grad():
+        net.segmentation.low_classifier.bias[3] = 40_000.0
+    assert largest_activation(net, frames)[0] == "segmentation.low_classifier"
+    with pytest.raises(DannetError, match=r"layer 'segmentation\.low_classifier' puts out 4e\+04, .*export in fp32"):
+        export_checked(net, light_metadata, frames, tmp_path / "net.onnx", "fp16")
+    assert list(tmp_path.iterdir()) == []
