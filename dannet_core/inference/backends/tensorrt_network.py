@@ -58,6 +58,8 @@ _AGAIN: Final = "export and build it again"
 
 def check_fits(info: EngineInfo, running: Running, path: str | Path) -> None:
     """Raise EngineError, naming every field that differs, unless the engine was built for what is here."""
+    if running.gpu is None:
+        raise EngineError(f"{path}: no NVIDIA GPU or no driver here: run the .onnx it was built from")
     differences = check_engine(info, running)
     if differences:
         raise EngineError(

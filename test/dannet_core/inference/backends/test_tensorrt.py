@@ -74,6 +74,11 @@ def test_an_engine_for_another_gpu_or_version_names_the_fields_and_the_way_out()
         assert part in str(error.value)
 
 
+def test_where_there_is_no_gpu_that_is_all_there_is_to_say():
+    with pytest.raises(EngineError, match=r"m.engine: no NVIDIA GPU or no driver here: run the .onnx it was built from"):
+        check_fits(info(), Running("tensorrt", "10.3.0", None, None), "m.engine")
+
+
 def test_an_engine_without_its_side_file_is_refused(tmp_path):
     (tmp_path / "m.engine").write_bytes(b"plan")
     with pytest.raises(ModelFileError, match="side file"):
@@ -84,7 +89,7 @@ def test_what_keeps_an_engine_from_running_here_is_one_line(tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX: pip install tensorrt-rtx-cu13")
     path = tmp_path / "m.engine"
     write_engine(path, b"plan", info(flavour="tensorrt_rtx", flavour_version="0.0", gpu=None, compute_capability=None))
-    with pytest.raises(EngineError, match=r"m.engine: does not fit: flavour_version: the engine has '0.0'") as error:
+    with pytest.raises(EngineError, match=r"m.engine: (no NVIDIA GPU|does not fit: flavour_version)") as error:
         NightSegmenter.load(path)
     assert "\n" not in str(error.value)
 
