@@ -75,7 +75,7 @@ def test_an_engine_for_another_gpu_or_version_names_the_fields_and_the_way_out()
 
 
 def test_where_there_is_no_gpu_that_is_all_there_is_to_say():
-    with pytest.raises(EngineError, match=r"m.engine: no NVIDIA GPU or no driver here: run the .onnx it was built from"):
+    with pytest.raises(EngineError, match=r"m.engine: no NVIDIA GPU or no driver here: run the .onnx"):
         check_fits(info(), Running("tensorrt", "10.3.0", None, None), "m.engine")
 
 
