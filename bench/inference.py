@@ -4,8 +4,9 @@
     python bench/inference.py --arch pspnet --released ~/DANNet         # with the ratio to the released loop
     make bench-gpu                                                      # everything, on a GPU
 
-Weights are random and the same for all; models are exported and engines built once into --work. Latency does not
-depend on what weights say. Each backend is measured in a process of its own.
+Weights are random and the same for all, with batch norm statistics of pictures, so that activations have a sane scale:
+on a CPU vanishing ones cost many times as much. Models are exported and engines built once into --work. Each backend
+is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -52,12 +53,32 @@ def make_weights(arch: str, work: Path) -> Path:
         torch.manual_seed(0)
         width = 16 if arch == "lraspp" else 64
         branches = {"deeplabv2": 4}.get(arch, 0)
-        net = build_dannet(arch, backbone=BACKBONES[arch], relighting_width=width).eval()
+        net = build_dannet(arch, backbone=BACKBONES[arch], relighting_width=width)
+        calibrate(net)
         described = ModelMetadata(
             arch, BACKBONES[arch], relighting_width=width, aspp_branches=branches, source="random weights, for timing"
         )
         save_weights(net, path, described)
     return path
+
+
+def calibrate(net: Any) -> None:
+    """Set the running statistics of all batch norms to averages over a few pictures."""
+    import torch
+
+    from dannet_core.deploy.benchmark import seeded_pictures
+    from dannet_core.pixels import normalize
+
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    pictures = torch.from_numpy(np.concatenate([normalize(rgb) for rgb in seeded_pictures((128, 256))]))
+    net.train()
+    with torch.no_grad():
+        for pair in pictures.split(2):
+            net(pair)
+    net.eval()
 
 
 def make_graph(arch: str, size: tuple[int, int], precision: str, work: Path) -> Path:
@@ -120,6 +141,8 @@ def released_loop(arch: str, checkout: Path, arguments: argparse.Namespace) -> d
 
     device = "cuda" if torch.cuda.is_available() and arguments.device != "cpu" else "cpu"
     torch.manual_seed(0)
+    # Its weights are random here too, and its activations vanish; a trained network's do not.
+    torch.set_flush_denormal(True)
     options = {"num_classes": 19} | ({"imagenet": False} if arch == "refinenet" else {})
     segmentation = getattr(network, RELEASED_CLASSES[arch])(**options).to(device).eval()
     relighting = network.LightNet().to(device).eval()

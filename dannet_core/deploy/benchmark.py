@@ -20,7 +20,7 @@ from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import Rgb
 
 PERCENTILES: Final = (50, 90, 99)
-MATMUL_SIDE: Final = {"cpu": 1024, "cuda": 8192}
+MATMUL_SIDE: Final = {"cpu": 2048, "cuda": 8192}
 MATMUL_SECONDS: Final = 0.5
 PICTURES: Final = 8
 """Different pictures in turn, so that nothing is measured from a cache."""
