@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 CLEAN_ENV := env -u PYTHONPATH -u AMENT_PREFIX_PATH -u COLCON_PREFIX_PATH -u LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench lock clean
+.PHONY: help demo test lint format types bench bench-gpu lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: $(DEMO_VENV)/.ready ## Night drive -> bag -> node on real DDS -> pictures in demo_output/ (no torch, GPU, data or ROS needed)
 	$(CLEAN_ENV) $(DEMO_VENV)/bin/python examples/demo.py
@@ -33,6 +33,12 @@ types: $(VENV)/.ready ## Check the types
 bench: $(VENV)/.ready ## Measure post-processing and the node's rate side by side; writes bench/results/
 	$(CLEAN_ENV) $(BIN)/python bench/postprocess.py --out bench/results/postprocess.json
 	$(CLEAN_ENV) $(BIN)/python bench/node_rate.py --seconds 20 --out bench/results/node_rate.json
+
+bench-gpu: $(VENV)/.ready ## On a machine with an NVIDIA GPU: GPU tests, then every architecture, size and backend; RELEASED=DIR adds the ratio
+	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --editable ".[gpu]"
+	$(CLEAN_ENV) $(BIN)/python -m pytest -m gpu test
+	$(CLEAN_ENV) $(BIN)/python bench/inference.py --input-size 540 960 --input-size 1080 1920 --soak 10000 \
+		$(if $(RELEASED),--released $(RELEASED)) --out bench/results/inference_gpu.json
 
 lock: $(VENV)/.ready ## Write the versions installed in .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | $(BIN)/python .ci/pin_versions.py > constraints.txt.new

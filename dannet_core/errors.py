@@ -38,6 +38,18 @@ class BackendError(DannetError):
     """An inference backend cannot be started or failed while running."""
 
 
+class EngineError(BackendError):
+    """The GPU or its runtime failed; the message says what to do.
+
+    Attributes:
+        fatal: nothing on this GPU will work in this process any more.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal
+
+
 class MissingPackageError(DannetError):
     """An optional package is needed for what was asked and is not installed."""
 

@@ -56,6 +56,11 @@ def test_launch_file_and_configuration_are_where_ros2_launch_looks(prefix):
         assert (prefix / "share/dannet_ros/config" / name).is_file()
 
 
+def test_the_kernels_sources_are_installed(prefix):
+    kernels = next(prefix.glob("lib/python*/site-packages")) / "dannet_core" / "inference" / "kernels"
+    assert {"frame.cu", "frame_math.cuh"} <= {path.name for path in kernels.iterdir()}
+
+
 def test_every_verb_and_node_is_an_executable_with_a_portable_first_line(prefix):
     installed = {path for name in ("dannet_core", "dannet_ros") for path in (prefix / "lib" / name).iterdir()}
     assert {path.name for path in installed if path.parent.name == "dannet_core"} == set(VERBS)

@@ -17,6 +17,7 @@ VERBS: Final = {
     "export": ".safetensors to .onnx, checked against PyTorch",
     "quantize": "INT8 by calibration on frames, its cost in labels measured",
     "build_engine": ".onnx to a TensorRT .engine, on a machine without a GPU too",
+    "benchmark": "latency, throughput, stages and memory, models and backends side by side",
     "toy_city": "write a miniature data set, or a night drive, with labels",
 }
 PROGRAM: Final = Program("dannet", "dannet_core.cli", VERBS)

@@ -14,7 +14,8 @@ from dannet_core.errors import DataSetError, ImageError, SettingsError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.std_sweep import StdSweep
 from dannet_core.evaluation.worst_images import WorstImages
-from dannet_core.inference.segmenter import NightSegmenter, Prediction
+from dannet_core.inference.prediction import Prediction
+from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import Labels, Rgb
 
 

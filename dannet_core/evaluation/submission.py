@@ -24,7 +24,8 @@ from dannet_core.data.registry import open_data_set
 from dannet_core.data.sample import Problems, Sample
 from dannet_core.errors import DataSetError, OutputError, SettingsError
 from dannet_core.evaluation.report import prepare_folder
-from dannet_core.inference.segmenter import NightSegmenter, Prediction
+from dannet_core.inference.prediction import Prediction
+from dannet_core.inference.segmenter import NightSegmenter
 
 SIZE: Final = (1080, 1920)
 """Height and width in pixels of the Dark Zurich pictures."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from dannet_core.classes import IGNORE_ID
 from dannet_core.evaluation.canvas import TEXT_HEIGHT, put_text, white
-from dannet_core.inference.segmenter import Prediction
+from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels, Rgb, colorize
 
 PANEL_WIDTH: Final = 480

@@ -59,21 +59,27 @@ def scale_logits(logits: Floats, scaling: ClassScaling) -> Floats:
     return np.ascontiguousarray(logits.transpose(1, 2, 0) * scaling.factor + scaling.offset)
 
 
-class _Axis(NamedTuple):
-    """Where each output pixel falls between the samples of one axis."""
+class AxisPositions(NamedTuple):
+    """Where each output pixel falls between the samples of one axis.
+
+    Attributes:
+        low: (pixels,) index of the sample before it; the one after it is the next.
+        fraction: (pixels,) float32, 0..1 of the way to that next one.
+    """
 
     low: npt.NDArray[np.intp]
     fraction: Floats
 
 
-def _axis(samples: int, pixels: int, align_corners: bool) -> _Axis:
+def axis_positions(samples: int, pixels: int, align_corners: bool) -> AxisPositions:
+    """Positions of output pixels among at least two samples, as `torch.nn.functional.interpolate` has them."""
     position = np.arange(pixels, dtype=np.float64)
     if align_corners:
         position *= (samples - 1) / max(pixels - 1, 1)
     else:
         position = np.clip((position + 0.5) * (samples / pixels) - 0.5, 0, samples - 1)
     low = np.minimum(position.astype(np.intp), samples - 2)
-    return _Axis(low, (position - low).astype(np.float32))
+    return AxisPositions(low, (position - low).astype(np.float32))
 
 
 def upsample_labels(scores: Floats, size: tuple[int, int], align_corners: bool = True) -> Labels:
@@ -88,7 +94,7 @@ def upsample_labels(scores: Floats, size: tuple[int, int], align_corners: bool =
         H x W uint8 class indices.
     """
     scores = _at_least_two(scores)
-    rows, columns = (_axis(n, p, align_corners) for n, p in zip(scores.shape[:2], size, strict=True))
+    rows, columns = (axis_positions(n, p, align_corners) for n, p in zip(scores.shape[:2], size, strict=True))
     best = scores.argmax(axis=2).astype(np.uint8)
     # Columns first: the result then lies row by row, which everything that reads it next depends on.
     labels: Labels = best.take(columns.low, axis=1).take(rows.low, axis=0)
@@ -137,7 +143,7 @@ def _mixed_cells(scores: Floats, best: Labels) -> _MixedCells:
     return _MixedCells(row, column, corners, classes, loses.shape[1] - loses.sum(axis=1))
 
 
-def _label_band(labels: Labels, cells: _MixedCells, down: Floats, columns: _Axis) -> None:
+def _label_band(labels: Labels, cells: _MixedCells, down: Floats, columns: AxisPositions) -> None:
     """Write the pixels of one band's mixed cells into ``labels``, the r camera rows between two stride rows."""
     position = np.full(int(columns.low[-1]) + 1, -1, dtype=np.intp)
     position[cells.column] = np.arange(cells.column.size)
@@ -178,7 +184,7 @@ def upsample_confidence(scores: Floats, size: tuple[int, int], align_corners: bo
     # overflows, and the floor keeps the sum above zero where two far classes meet.
     scores = np.maximum(scores - scores.max(axis=2, keepdims=True), EXP_FLOOR)
     scores = np.ascontiguousarray(scores.transpose(2, 0, 1))
-    rows, columns = (_axis(n, p, align_corners) for n, p in zip(scores.shape[1:], size, strict=True))
+    rows, columns = (axis_positions(n, p, align_corners) for n, p in zip(scores.shape[1:], size, strict=True))
     confidence = np.empty(size, dtype=np.float32)
     for start in range(0, size[0], BLOCK_ROWS):
         block = slice(start, min(start + BLOCK_ROWS, size[0]))

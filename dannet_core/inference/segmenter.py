@@ -3,89 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import cached_property
+from collections import deque
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core import pixels
 from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import BackendError, SettingsError
-from dannet_core.inference.backends import Backend, StrideOutput, open_backend
-from dannet_core.inference.postprocess import (
-    Floats,
-    class_scaling,
-    scale_logits,
-    upsample_confidence,
-    upsample_labels,
-)
+from dannet_core.inference.backends import Backend, StrideOutput, choose_backend
+from dannet_core.inference.camera_image import CameraImage
+from dannet_core.inference.frame import FrameBackend, FrameRequest, FrameResult
+from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
+from dannet_core.inference.prediction import Lazy, Prediction
 from dannet_core.inference.preprocess import network_size, preprocess
 from dannet_core.inference.presets import PRESETS, InferenceSettings
 from dannet_core.metadata import ModelMetadata
-from dannet_core.pixels import Labels, Rgb
+from dannet_core.pixels import Rgb
 
 _Result = TypeVar("_Result")
 
 
-class Prediction:
-    """What one picture was taken for. Labels are ready; everything else is computed when first read.
+class NightSegmenter:
+    """Night picture in, labels out. Use it in the thread that made it, as a context manager or with `close`.
 
     Attributes:
-        labels: H x W uint8 train ids 0..18; 255 = below ``min_confidence``.
-        timings_ms: milliseconds spent in ``preprocess``, ``infer`` and ``postprocess``.
+        why: why this backend runs the model; empty where it was given.
     """
-
-    def __init__(
-        self, labels: Labels, scores: Floats, relit: Floats | None, align_corners: bool, timings_ms: dict[str, float]
-    ) -> None:
-        self.labels = labels
-        self.timings_ms = timings_ms
-        self._scores = scores
-        self._relit = relit
-        self._align_corners = align_corners
-
-    @cached_property
-    def confidence(self) -> npt.NDArray[np.float32]:
-        """H x W float32, 0..1: the re-weighted likelihood of the best class."""
-        return upsample_confidence(self._scores, self._size, self._align_corners)
-
-    @cached_property
-    def relit(self) -> Rgb:
-        """H x W x 3 uint8 RGB: the picture as the relighting network hands it to the segmentation network.
-
-        Raises:
-            BackendError: the picture was segmented with ``with_relit=False``.
-        """
-        if self._relit is None:
-            raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
-        picture = pixels.denormalize(self._relit)
-        height, width = self._size
-        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-
-    def colorize(self) -> Rgb:
-        """The labels in Cityscapes colours: H x W x 3 uint8 RGB."""
-        return pixels.colorize(self.labels)
-
-    def overlay(self, rgb: Rgb, alpha: float = 0.5) -> Rgb:
-        """The label colours blended over ``rgb`` (H x W x 3 uint8): alpha 0 = picture only, 1 = colours only."""
-        return pixels.overlay(rgb, self.labels, alpha)
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        height, width = self.labels.shape
-        return height, width
-
-
-class NightSegmenter:
-    """Night picture in, labels out. Use it in the thread that made it, as a context manager or with `close`."""
 
     def __init__(self, backend: Backend, settings: InferenceSettings = PRESETS["paper"]) -> None:
         self._backend = backend
+        self._frames = backend if isinstance(backend, FrameBackend) and backend.on_device else None
+        self.why = ""
+        self._in_flight: deque[Prediction | FrameRequest] = deque()
         self.settings = settings
 
     @classmethod
@@ -98,10 +51,10 @@ class NightSegmenter:
         device: str = "auto",
         threads: int = 0,
     ) -> NightSegmenter:
-        """Open a model file; the suffix picks the backend.
+        """Open a model file; the suffix picks the backend. Without a suffix, the best file of that name that runs here.
 
         Args:
-            path: `.safetensors` (PyTorch), `.onnx` (ONNX Runtime) or `.engine` (TensorRT).
+            path: `.safetensors` (PyTorch), `.onnx` (ONNX Runtime) or `.engine` (TensorRT), or the name without it.
             settings: how pictures become labels; see `PRESETS`.
             backend: ``auto``, or a backend's name to insist on.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -113,12 +66,14 @@ class NightSegmenter:
             BackendError: the device is not there.
             SettingsError: the settings do not fit the model.
         """
-        opened = open_backend(path, backend, device, threads)
+        choice = choose_backend(path, backend, device, threads)
         try:
-            return cls(opened, settings)
+            segmenter = cls(choice.backend, settings)
         except SettingsError:
-            opened.close()
+            choice.backend.close()
             raise
+        segmenter.why = choice.why
+        return segmenter
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -134,6 +89,34 @@ class NightSegmenter:
     def device(self) -> str:
         """Where the model runs, e.g. ``cpu``."""
         return self._backend.device
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: ``fp32``, ``fp16``, ``bf16`` or ``int8``."""
+        return str(getattr(self._backend, "precision", self.metadata.precision))
+
+    @property
+    def on_device(self) -> bool:
+        """Whether everything around the network runs on a GPU too, and frames can overlap."""
+        return self._frames is not None
+
+    def memory_mib(self) -> float | None:
+        """GPU memory in MiB: torch's in this process, or all that is used where TensorRT runs; None on a CPU."""
+        ask = getattr(self._backend, "memory_mib", None)
+        used: float | None = None if ask is None else ask()
+        return used
+
+    def graph_state(self) -> str:
+        """Why frames are not started as one graph; empty where they are, or where there is no such thing."""
+        ask = getattr(self._backend, "graph_state", None)
+        return "" if ask is None else str(ask())
+
+    def set_profiling(self, on: bool) -> bool:
+        """Let a device time its stages (``device_...`` in `Prediction.timings_ms`); False where it cannot."""
+        switch = getattr(self._backend, "set_profiling", None)
+        if switch is not None:
+            switch(on)
+        return switch is not None
 
     @property
     def settings(self) -> InferenceSettings:
@@ -160,34 +143,94 @@ class NightSegmenter:
         wanted = self._backend.fixed_input_size or self._settings.input_size or self.metadata.input_size
         return network_size(image_size, wanted)
 
-    def segment(self, rgb: Rgb, *, with_relit: bool = True) -> Prediction:
+    def segment(
+        self, picture: Rgb | CameraImage, *, with_relit: bool = True, outputs: Collection[str] = (), alpha: float = 0.5
+    ) -> Prediction:
         """Label one picture.
 
         Args:
-            rgb: H x W x 3 uint8, red first, sides of 64 to 16384 pixels; any strides.
+            picture: H x W x 3 uint8, red first, sides of 64 to 16384 pixels, any strides; or what a camera sent, which
+                a GPU backend takes as it is.
             with_relit: keep the relit picture for `Prediction.relit`; costs a copy on some backends.
+            outputs: of `dannet_core.inference.frame.EXTRA_OUTPUTS`, what to make together with the labels, as
+                `Prediction.outputs`; on a GPU that costs next to nothing, later it costs what it costs on a CPU.
+            alpha: opacity of the colours in the output ``overlay``.
 
         Returns:
             labels at the picture's own resolution; confidence, relit and colours on demand.
 
         Raises:
-            ImageError: ``rgb`` is not such an array.
-            BackendError: the network failed to run.
+            ImageError: ``picture`` is not such an array.
+            SettingsError: an unknown output.
+            BackendError: the network failed to run, or frames are in flight.
         """
-        rgb = pixels.check_rgb(rgb)
-        height, width = rgb.shape[:2]
-        timings: dict[str, float] = {}
-        image = _timed(timings, "preprocess", lambda: self._preprocess(rgb))
-        output = _timed(timings, "infer", lambda: self._backend.infer(image, with_relit))
-        return _timed(timings, "postprocess", lambda: self._postprocess(output, (height, width), timings))
+        if self._in_flight:
+            raise BackendError(f"segment: {len(self._in_flight)} submitted pictures are in flight: collect them first")
+        self.submit(picture, with_relit=with_relit, outputs=outputs, alpha=alpha, overlapped=False)
+        return self.collect()
+
+    def submit(
+        self,
+        picture: Rgb | CameraImage,
+        *,
+        with_relit: bool = True,
+        outputs: Collection[str] = (),
+        alpha: float = 0.5,
+        overlapped: bool = True,
+    ) -> None:
+        """Begin to label a picture; `collect` gives the result. On a GPU up to `max_in_flight` overlap.
+
+        Args:
+            picture: as for `segment`; it may change as soon as this returns.
+            with_relit: likewise.
+            outputs: likewise.
+            alpha: likewise.
+            overlapped: False where nothing else will be submitted before it is collected, which starts faster.
+
+        Raises:
+            ImageError, SettingsError: as `segment`.
+            BackendError: the network failed to run, or too many pictures are in flight.
+        """
+        camera = picture if isinstance(picture, CameraImage) else CameraImage.from_rgb(picture)
+        request = FrameRequest(self._settings, self.input_size(camera.size), frozenset(outputs), alpha, with_relit)
+        if len(self._in_flight) >= self.max_in_flight:
+            raise BackendError(f"submit: {len(self._in_flight)} pictures are in flight: collect one first")
+        if self._frames is None:
+            self._in_flight.append(self._segment_here(camera, request))
+        elif overlapped:
+            self._frames.submit(camera, request)
+            self._in_flight.append(request)
+        else:
+            self._in_flight.append(self._from_device(self._frames.run_frame(camera, request), request))
+
+    def collect(self) -> Prediction:
+        """Wait for the picture that was submitted first.
+
+        Raises:
+            BackendError: the network failed to run, or nothing was submitted.
+        """
+        if not self._in_flight:
+            raise BackendError("collect: nothing is in flight: submit a picture first")
+        first = self._in_flight.popleft()
+        if isinstance(first, Prediction):
+            return first
+        assert self._frames is not None, "only a device leaves a request behind"
+        return self._from_device(self._frames.collect(), first)
+
+    @property
+    def max_in_flight(self) -> int:
+        """Pictures that may be submitted before one is collected."""
+        return 2 if self._frames is None else self._frames.max_in_flight
 
     def warm_up(self, image_size: tuple[int, int] = (1080, 1920), rounds: int = 2) -> None:
         """Run on black pictures of (height, width), so that the first real one does not pay for allocations."""
-        for _ in range(rounds):
+        # A device has several sets of buffers, and each sets itself up.
+        for _ in range(rounds if self._frames is None else rounds * self.max_in_flight):
             self.segment(np.zeros((*image_size, 3), dtype=np.uint8))
 
     def close(self) -> None:
         """Free the model; calling it twice is harmless."""
+        self._in_flight.clear()
         self._backend.close()
 
     def __enter__(self) -> NightSegmenter:
@@ -198,22 +241,47 @@ class NightSegmenter:
     ) -> None:
         self.close()
 
-    def _preprocess(self, rgb: Rgb) -> npt.NDArray[np.float32]:
-        height, width = rgb.shape[:2]
-        return preprocess(rgb, self.input_size((height, width)), self._settings.resize)
+    def _segment_here(self, camera: CameraImage, request: FrameRequest) -> Prediction:
+        """Everything but the network on the CPU."""
+        timings: dict[str, float] = {}
+        rgb = _timed(timings, "preprocess", camera.to_rgb)
+        image = _timed(timings, "preprocess", lambda: preprocess(rgb, request.input_size, request.settings.resize))
+        output = _timed(timings, "infer", lambda: self._backend.infer(image, request.with_relit))
+        return _timed(timings, "postprocess", lambda: self._postprocess(output, rgb, request, timings))
 
-    def _postprocess(self, output: StrideOutput, size: tuple[int, int], timings: dict[str, float]) -> Prediction:
+    def _postprocess(
+        self, output: StrideOutput, rgb: Rgb, request: FrameRequest, timings: dict[str, float]
+    ) -> Prediction:
         align_corners = self.metadata.align_corners
         scores = scale_logits(output.logits, self._scaling)
-        labels = upsample_labels(scores, size, align_corners)
-        prediction = Prediction(labels, scores, output.relit, align_corners, timings)
-        if self._settings.min_confidence > 0:
-            labels[prediction.confidence < self._settings.min_confidence] = IGNORE_ID
+        labels = upsample_labels(scores, (rgb.shape[0], rgb.shape[1]), align_corners)
+        relit = output.relit
+        outputs: dict[str, npt.NDArray[Any]] = {}
+        lazy = Lazy(lambda: scores, None if relit is None else lambda: relit, align_corners)
+        prediction = Prediction(labels, lazy, timings, outputs)
+        if request.settings.min_confidence > 0:
+            labels[prediction.confidence < request.settings.min_confidence] = IGNORE_ID
+        for name in request.outputs:
+            outputs[name] = _MAKERS[name](prediction, rgb, request.alpha)
         return prediction
+
+    def _from_device(self, result: FrameResult, request: FrameRequest) -> Prediction:
+        scaling, stride = request.scaling(self.metadata), result.stride
+        relit = stride.relit if request.with_relit else None
+        lazy = Lazy(lambda: scale_logits(stride.logits(), scaling), relit, self.metadata.align_corners)
+        return Prediction(result.labels, lazy, result.timings_ms, result.extras)
+
+
+_MAKERS: Final[dict[str, Callable[[Prediction, Rgb, float], npt.NDArray[Any]]]] = {
+    "confidence": lambda prediction, _rgb, _alpha: prediction.confidence,
+    "confidence_bytes": lambda prediction, _rgb, _alpha: prediction.confidence_bytes,
+    "color": lambda prediction, _rgb, _alpha: prediction.colorize(),
+    "overlay": lambda prediction, rgb, alpha: prediction.overlay(rgb, alpha),
+}
 
 
 def _timed(timings: dict[str, float], stage: str, work: Callable[[], _Result]) -> _Result:
     start = time.perf_counter()
     result = work()
-    timings[stage] = (time.perf_counter() - start) * 1e3
+    timings[stage] = timings.get(stage, 0.0) + (time.perf_counter() - start) * 1e3
     return result

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dannet_core.errors import ImageError
-from dannet_core.inference.segmenter import Prediction
+from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.bag_reading import Bag, BagImage

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from dannet_core.classes import CLASS_NAMES, IGNORE_ID
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.report import scores
-from dannet_core.inference.segmenter import NightSegmenter, Prediction
+from dannet_core.inference.prediction import Prediction
+from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import Labels, Rgb
 from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.worst_frames import WorstFrames

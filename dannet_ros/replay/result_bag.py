@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.inference.segmenter import Prediction
+from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import colorize
 from dannet_ros.replay.bag_reading import IMAGE, Bag, BagImage
 from dannet_ros.replay.bag_writing import reliable

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.evaluation.worst_images import error_picture
-from dannet_core.inference.segmenter import Prediction
+from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import colorize
 from dannet_ros.replay.bag_frame import BagFrame
 

@@ -1,0 +1,57 @@
+"""`dannet benchmark`: latency, throughput, stages and memory of models and backends, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dannet_core.deploy.benchmark import BenchmarkOptions, Measurement, measure, with_rates
+from dannet_core.deploy.benchmark_report import table, write_report
+from dannet_core.errors import DannetError, SettingsError
+from dannet_core.inference.frame import EXTRA_OUTPUTS
+from dannet_core.inference.presets import PRESETS, preset
+from dannet_core.inference.segmenter import NightSegmenter
+from dannet_core.metadata import ModelMetadata
+from dannet_core.settings import option
+
+DESCRIPTION = "Measures each model in turn; writes OUT (JSON) and the table beside it (.md), and prints the table."
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of `dannet benchmark`."""
+
+    model: list[Path] = option(".safetensors, .onnx or .engine, one or several")
+    out: Path = option("JSON file to write", Path("benchmark.json"))
+    camera_size: tuple[int, int] = option("height and width of the pictures in pixels", (1080, 1920))
+    input_size: tuple[int, int] | None = option("height and width the network runs at; unset: the model's", None)
+    frames: int = option("timed frames of each model", 100, limits=(1, 1_000_000))
+    warm_up: int = option("frames before them", 10, limits=(1, 100_000))
+    outputs: list[str] = option("to be made beside the labels", [], choices=EXTRA_OUTPUTS)
+    preset: str = option("inference preset", "paper", choices=tuple(PRESETS))
+    device: str = option("auto, cpu, cuda or cuda:N", "auto")
+    threads: int = option("CPU threads; 0 = one per core", 0, limits=(0, 1024))
+
+
+def run(settings: Settings) -> int:
+    """Measure, write, print; a model that does not run is named in the table and does not stop the others."""
+    if settings.out.suffix != ".json":
+        raise SettingsError(f"out: got {settings.out}, expected a name that ends in .json")
+    options = BenchmarkOptions(settings.camera_size, settings.frames, settings.warm_up, tuple(settings.outputs))
+    inference = preset(settings.preset, **({"input_size": settings.input_size} if settings.input_size else {}))
+    measured, failures = list[tuple[Measurement, ModelMetadata]](), dict[str, str]()
+    for model in settings.model:
+        try:
+            with (
+                NightSegmenter.load(model, inference, device=settings.device, threads=settings.threads) as segmenter,
+                tqdm(desc=model.name, unit="frame", disable=None) as progress,
+            ):
+                measured.append((measure(segmenter, model, options, progress.update), segmenter.metadata))
+        except DannetError as error:
+            failures[model.name] = str(error)
+    measurements = [with_rates(*one) for one in measured]
+    written = write_report(settings.out, measurements, failures)
+    print(f"{table(measurements, failures)}\n\nwrote {written} and {written.with_suffix('.md').name}")
+    return 0 if measurements else 2

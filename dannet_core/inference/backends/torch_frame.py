@@ -1,0 +1,147 @@
+"""What comes before and after the network as torch operations, on any device; equal to the NumPy paths."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Final
+
+import numpy as np
+
+from dannet_core.errors import require
+from dannet_core.inference.camera_image import CameraImage
+from dannet_core.inference.frame import FrameRequest
+from dannet_core.inference.postprocess import EXP_FLOOR
+from dannet_core.inference.taps import Taps, resize_taps
+from dannet_core.metadata import ModelMetadata
+from dannet_core.pixels import COLORMAP, IMAGENET_MEAN, IMAGENET_STD
+
+CHANNELS: Final = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2], "bgra8": [2, 1, 0], "mono8": [0, 0, 0]}
+"""Encodings that become RGB by picking channels; the others are decoded on the CPU first."""
+TABLES_KEPT: Final = 16
+
+
+class TorchFrame:
+    """Both ends of a frame on one torch device. Look-up tables stay there."""
+
+    def __init__(self, metadata: ModelMetadata, device: str) -> None:
+        self._torch: Any = require("torch", "run networks", "pip install 'dannet_ros[train]'")
+        self._metadata = metadata
+        self._device = device
+        self._scale, self._offset = (
+            self._table(values)[:, None, None] for values in (1 / (255 * IMAGENET_STD), -IMAGENET_MEAN / IMAGENET_STD)
+        )
+        self._colors = self._table(COLORMAP)
+        self._tables: dict[Any, Any] = {}
+
+    def upload(self, camera: CameraImage, staging: Any = None) -> Any:
+        """A camera picture as H x W x 3 uint8 RGB on the device.
+
+        Args:
+            camera: any encoding.
+            staging: a pinned uint8 tensor of at least the picture's bytes, to copy without waiting; None = copy now.
+        """
+        channels = CHANNELS.get(camera.encoding)
+        if channels is None:
+            camera, channels = CameraImage.from_rgb(camera.to_rgb()), CHANNELS["rgb8"]
+        data = self._torch.from_numpy(_writable(camera.data[: camera.num_bytes]))
+        if staging is not None:
+            data = staging[: data.numel()].copy_(data)
+        per_pixel = {"mono8": 1, "rgb8": 3, "bgr8": 3}.get(camera.encoding, 4)
+        shape, strides = (camera.height, camera.width, per_pixel), (camera.step, per_pixel, 1)
+        on_device = data.to(self._device, non_blocking=staging is not None)
+        return on_device.as_strided(shape, strides)[..., channels]
+
+    def preprocess(self, rgb: Any, request: FrameRequest) -> Any:
+        """H x W x 3 uint8 on the device to 1 x 3 x h x w float32, as `dannet_core.inference.preprocess`."""
+        picture = rgb.permute(2, 0, 1).float()
+        source, resize = (rgb.shape[0], rgb.shape[1]), request.settings.resize
+        if source != request.input_size:
+            rows, columns = self._taps(source, request.input_size, resize)
+            picture = _filter(picture, 2, *columns)
+            if resize == "antialiased" and source[1] != request.input_size[1]:
+                picture = _rounded(picture)
+            picture = _rounded(_filter(picture, 1, *rows))
+        return (picture * self._scale + self._offset)[None]
+
+    def postprocess(self, logits: Any, rgb: Any, request: FrameRequest) -> dict[str, Any]:
+        """Stride logits to labels and the requested outputs at the picture's resolution.
+
+        Args:
+            logits: K x h x w on the device.
+            rgb: H x W x 3 uint8 there.
+            request: says which outputs.
+
+        Returns:
+            ``labels`` and the requested ones by name, on the device.
+        """
+        torch, size, settings = self._torch, (rgb.shape[0], rgb.shape[1]), request.settings
+        factor, offset = self._scaling(request)
+        scores = logits.float() * factor + offset
+        labels = self._upsample(scores, size).argmax(dim=0).to(torch.uint8)
+        outputs = {"labels": labels}
+        if settings.min_confidence > 0 or request.outputs & {"confidence", "confidence_bytes"}:
+            shifted = (scores - scores.amax(dim=0)).clamp_(min=EXP_FLOOR)
+            likelihoods = self._upsample(shifted, size).exp_()
+            confidence = likelihoods.amax(dim=0) / likelihoods.sum(dim=0)
+            labels.masked_fill_(confidence < settings.min_confidence, 255)
+            outputs |= {"confidence": confidence, "confidence_bytes": _rounded(confidence * 255).to(torch.uint8)}
+        if request.outputs & {"color", "overlay"}:
+            color = self._colors[labels.long()]
+            mixed = torch.lerp(rgb.float(), color.float(), request.alpha) if "overlay" in request.outputs else color
+            outputs |= {"color": color, "overlay": mixed.round().to(torch.uint8)}
+        return {name: outputs[name] for name in ("labels", *sorted(request.outputs))}
+
+    def _upsample(self, planes: Any, size: tuple[int, int]) -> Any:
+        functional = self._torch.nn.functional
+        align_corners = self._metadata.align_corners
+        return functional.interpolate(planes[None], size=size, mode="bilinear", align_corners=align_corners)[0]
+
+    def _scaling(self, request: FrameRequest) -> tuple[Any, Any]:
+        settings = request.settings
+        key = ("scaling", settings.reweight, settings.reweight_std)
+        if key not in self._tables:
+            self._keep(key, tuple(self._table(one)[:, None, None] for one in request.scaling(self._metadata)))
+        kept: tuple[Any, Any] = self._tables[key]
+        return kept
+
+    def _taps(self, source: tuple[int, int], target: tuple[int, int], resize: str) -> tuple[Any, Any]:
+        key = (source, target, resize)
+        if key not in self._tables:
+            axes = zip(resize_taps(source, target, resize), source, strict=True)
+            self._keep(key, tuple(self._indices_and_weights(taps, pixels) for taps, pixels in axes))
+        kept: tuple[Any, Any] = self._tables[key]
+        return kept
+
+    def _indices_and_weights(self, taps: Taps, pixels: int) -> tuple[Any, Any]:
+        indices = taps.first[None] + np.arange(taps.num_taps)[:, None]
+        return self._table(np.minimum(indices, pixels - 1).astype(np.int64)), self._table(taps.weights.T)
+
+    def _keep(self, key: Any, value: Any) -> None:
+        while len(self._tables) >= TABLES_KEPT:
+            self._tables.pop(next(iter(self._tables)))
+        self._tables[key] = value
+
+    def _table(self, values: Any) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+
+
+def _filter(picture: Any, axis: int, indices: Any, weights: Any) -> Any:
+    """Weighted sum of shifted picks: a filter has two to eight taps, so this stays a handful of operations."""
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    total = None
+    for index, weight in zip(indices, weights, strict=True):
+        part = picture.index_select(axis, index) * weight.reshape(shape)
+        total = part if total is None else total + part
+    return total
+
+
+def _rounded(values: Any) -> Any:
+    return (values + 0.5).floor_()
+
+
+def _writable(data: Any) -> Any:
+    """The same memory without NumPy's read-only mark, which torch warns about; nothing here writes to it."""
+    if data.flags.writeable:
+        return data
+    return np.ctypeslib.as_array((ctypes.c_uint8 * data.size).from_address(data.ctypes.data))

@@ -1,0 +1,129 @@
+"""What a camera sends: bytes, an encoding and a row step. Turned into RGB here, or on the GPU by the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dannet_core.errors import ImageError
+from dannet_core.pixels import MAX_SIDE, MIN_SIDE, Rgb, check_rgb
+
+
+class Encoding(NamedTuple):
+    """How an encoding lies in memory.
+
+    Attributes:
+        bytes_per_pixel: in the first plane.
+        to_rgb: OpenCV's conversion; None = it is RGB already.
+        even_width, even_height: whether the side must be even.
+        rows_per_row: rows of bytes per row of pixels; 1.5 where a plane of half the rows follows.
+    """
+
+    bytes_per_pixel: int
+    to_rgb: int | None
+    even_width: bool = False
+    even_height: bool = False
+    rows_per_row: float = 1.0
+
+
+# OpenCV's old two-letter Bayer names start at the second row; its four-letter names mean what ROS means.
+ENCODINGS: Final = MappingProxyType(
+    {
+        "rgb8": Encoding(3, None),
+        "bgr8": Encoding(3, cv2.COLOR_BGR2RGB),
+        "rgba8": Encoding(4, cv2.COLOR_RGBA2RGB),
+        "bgra8": Encoding(4, cv2.COLOR_BGRA2RGB),
+        "mono8": Encoding(1, cv2.COLOR_GRAY2RGB),
+        "bayer_rggb8": Encoding(1, cv2.COLOR_BayerRGGB2RGB),
+        "bayer_bggr8": Encoding(1, cv2.COLOR_BayerBGGR2RGB),
+        "bayer_gbrg8": Encoding(1, cv2.COLOR_BayerGBRG2RGB),
+        "bayer_grbg8": Encoding(1, cv2.COLOR_BayerGRBG2RGB),
+        "uyvy": Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
+        "yuyv": Encoding(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
+        "nv12": Encoding(1, cv2.COLOR_YUV2RGB_NV12, even_width=True, even_height=True, rows_per_row=1.5),
+    }
+)
+"""By name; the order is that of the kernels' encoding numbers. YUV is BT.601, 16..235."""
+
+
+@dataclass(frozen=True)
+class CameraImage:
+    """One picture as it came, not yet RGB.
+
+    Attributes:
+        data: 1-D uint8: the rows, ``step`` bytes apart; the last one may end after its pixels. A view, not a copy.
+        height, width: in pixels, 64 to 16384.
+        step: bytes from one row to the next.
+        encoding: one of `ENCODINGS`.
+
+    Raises:
+        ImageError: on construction, when the fields contradict each other.
+    """
+
+    data: npt.NDArray[np.uint8]
+    height: int
+    width: int
+    step: int
+    encoding: str
+
+    def __post_init__(self) -> None:
+        encoding = ENCODINGS.get(self.encoding)
+        if encoding is None:
+            raise ImageError(f"encoding: got '{self.encoding[:40]}', expected one of {', '.join(ENCODINGS)}")
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in (self.height, self.width)):
+            raise ImageError(f"width, height: got {self.width}x{self.height}, expected {MIN_SIDE} to {MAX_SIDE} pixels")
+        if (encoding.even_width and self.width % 2) or (encoding.even_height and self.height % 2):
+            raise ImageError(f"width, height: got {self.width}x{self.height}, expected even ones for {self.encoding}")
+        row = self.width * encoding.bytes_per_pixel
+        if self.step < row:
+            raise ImageError(f"step: got {self.step}, expected at least {row} bytes for {self.width} pixels")
+        if self.data.ndim != 1 or self.data.dtype != np.uint8 or not self.data.flags.c_contiguous:
+            raise ImageError(f"data: got {self.data.ndim}-D {self.data.dtype}, expected contiguous 1-D uint8")
+        if self.data.size < self.num_bytes:
+            raise ImageError(f"data: got {self.data.size} bytes, expected {self.num_bytes} for {self.height} rows")
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of bytes: the height, and half as many again for nv12."""
+        return int(self.height * ENCODINGS[self.encoding].rows_per_row)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes from the first pixel to the last one."""
+        return self.step * (self.num_rows - 1) + self.width * ENCODINGS[self.encoding].bytes_per_pixel
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    @classmethod
+    def from_rgb(cls, rgb: Rgb) -> CameraImage:
+        """An H x W x 3 uint8 RGB array as a camera picture; rows may be any distance apart, copied only where they
+        do not run forward or a row's pixels are not next to each other.
+
+        Raises:
+            ImageError: it is not such an array.
+        """
+        rgb = check_rgb(rgb)
+        height, width = rgb.shape[:2]
+        if rgb.strides[1:] != (3, 1) or rgb.strides[0] < width * 3:
+            rgb = np.ascontiguousarray(rgb)
+        num_bytes = rgb.strides[0] * (height - 1) + width * 3
+        flat = np.lib.stride_tricks.as_strided(rgb, (num_bytes,), (1,), writeable=False)
+        return cls(flat, height, width, rgb.strides[0], "rgb8")
+
+    def to_rgb(self) -> Rgb:
+        """H x W x 3 uint8 RGB, on the CPU; ``rgb8`` comes back as a view."""
+        encoding = ENCODINGS[self.encoding]
+        channels = encoding.bytes_per_pixel
+        shape, strides = (self.num_rows, self.width, channels), (self.step, channels, 1)
+        pixels = np.lib.stride_tricks.as_strided(self.data, shape, strides, writeable=False)
+        if encoding.to_rgb is None:
+            return pixels
+        return np.asarray(cv2.cvtColor(pixels[:, :, 0] if channels == 1 else pixels, encoding.to_rgb), dtype=np.uint8)

@@ -1,0 +1,92 @@
+"""What one picture was taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dannet_core import pixels
+from dannet_core.errors import BackendError
+from dannet_core.inference.postprocess import Floats, upsample_confidence
+from dannet_core.pixels import Labels, Rgb
+
+Outputs = Mapping[str, npt.NDArray[Any]]
+_NONE: Final[Outputs] = MappingProxyType({})
+
+
+class Lazy(NamedTuple):
+    """What a prediction computes from when it is asked.
+
+    Attributes:
+        scores: gives h x w x K float32, the re-weighted stride logits.
+        relit: gives 3 x H x W float32, ImageNet-normalised; None = not kept.
+        align_corners: how the scores are to be upsampled.
+    """
+
+    scores: Callable[[], Floats]
+    relit: Callable[[], Floats] | None
+    align_corners: bool
+
+
+class Prediction:
+    """What one picture was taken for. Labels are ready; everything else is computed when first read.
+
+    Attributes:
+        labels: H x W uint8 train ids 0..18; 255 = below ``min_confidence``.
+        timings_ms: milliseconds spent in ``preprocess``, ``infer`` and ``postprocess``; on a device these are
+            preparing and starting the frame, waiting for it, and taking the results.
+        outputs: what was asked for with ``segment(outputs=...)``, by name; see `dannet_core.inference.frame`.
+    """
+
+    def __init__(self, labels: Labels, lazy: Lazy, timings_ms: dict[str, float], outputs: Outputs = _NONE) -> None:
+        self.labels = labels
+        self.timings_ms = timings_ms
+        self.outputs = outputs
+        self._lazy = lazy
+
+    @cached_property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """H x W float32, 0..1: the re-weighted likelihood of the best class."""
+        ready: npt.NDArray[np.float32] | None = self.outputs.get("confidence")
+        return (
+            upsample_confidence(self._lazy.scores(), self._size, self._lazy.align_corners) if ready is None else ready
+        )
+
+    @cached_property
+    def confidence_bytes(self) -> npt.NDArray[np.uint8]:
+        """H x W uint8, the confidence with 255 = certain."""
+        ready: npt.NDArray[np.uint8] | None = self.outputs.get("confidence_bytes")
+        return np.asarray(cv2.convertScaleAbs(self.confidence, alpha=255.0), np.uint8) if ready is None else ready
+
+    @cached_property
+    def relit(self) -> Rgb:
+        """H x W x 3 uint8 RGB: the picture as the relighting network hands it to the segmentation network.
+
+        Raises:
+            BackendError: the picture was segmented with ``with_relit=False``.
+        """
+        if self._lazy.relit is None:
+            raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
+        picture = pixels.denormalize(self._lazy.relit())
+        height, width = self._size
+        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+    def colorize(self) -> Rgb:
+        """The labels in Cityscapes colours: H x W x 3 uint8 RGB."""
+        ready: Rgb | None = self.outputs.get("color")
+        return pixels.colorize(self.labels) if ready is None else ready
+
+    def overlay(self, rgb: Rgb, alpha: float = 0.5) -> Rgb:
+        """The label colours blended over ``rgb`` (H x W x 3 uint8): alpha 0 = picture only, 1 = colours only."""
+        return pixels.overlay(rgb, self.labels, alpha)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        height, width = self.labels.shape
+        return height, width

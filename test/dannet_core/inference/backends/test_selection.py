@@ -1,0 +1,94 @@
+import logging
+import shutil
+
+import numpy as np
+import pytest
+
+from dannet_core import NightSegmenter
+from dannet_core.errors import BackendError, EngineError, ModelFileError
+from dannet_core.inference.backends import selection
+from dannet_core.inference.backends.selection import choose
+from dannet_core.inference.gpu import Gpu
+
+
+class Opened:
+    def __init__(self, path, device):
+        self.name, self.device = selection.BACKEND_OF_SUFFIX[path.suffix], device
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = {suffix: tmp_path / f"night{suffix}" for suffix in (".engine", ".safetensors", ".onnx")}
+    for path in paths.values():
+        path.write_bytes(b"")
+    return paths
+
+
+@pytest.fixture(params=[True, False], ids=["gpu", "no gpu"])
+def has_gpu(request, monkeypatch):
+    monkeypatch.setattr(selection, "find_gpu", lambda: Gpu("Test GPU", "9.0") if request.param else None)
+    return request.param
+
+
+def opener(*refused):
+    def open_file(path, device):
+        if (path.suffix, device) in refused or path.suffix in refused:
+            raise EngineError(f"{path.suffix} does not run")
+        return Opened(path, device)
+
+    return open_file
+
+
+def test_tensorrt_comes_first_where_there_is_a_gpu_and_onnx_runtime_elsewhere(files, has_gpu):
+    choice = choose(files, "auto", opener())
+    assert choice.backend.name == ("tensorrt" if has_gpu else "onnxruntime")
+    expected = "the best that runs here" + ("" if has_gpu else "; not night.engine: no NVIDIA GPU here")
+    assert choice.why == expected
+
+
+def test_what_does_not_open_is_passed_over_and_named(files, has_gpu):
+    choice = choose(files, "auto", opener(".engine"))
+    assert (choice.backend.name, choice.backend.device) == (("pytorch", "cuda") if has_gpu else ("onnxruntime", "auto"))
+    if has_gpu:
+        assert choice.why == "the best that runs here; not night.engine: .engine does not run"
+    last = choose(files, "auto", opener(".engine", (".safetensors", "cuda"), ".onnx"))
+    assert (last.backend.name, last.backend.device) == ("pytorch", "cpu")
+
+
+def test_the_cpu_is_used_when_it_is_asked_for(files, has_gpu):
+    choice = choose(files, "cpu", opener())
+    assert (choice.backend.name, choice.backend.device) == ("onnxruntime", "cpu")
+    assert "night.engine: the CPU was asked for" in choice.why
+
+
+def test_when_nothing_opens_every_reason_is_in_one_line(files, has_gpu):
+    with pytest.raises(EngineError, match="no file of this model runs here: ") as error:
+        choose(files, "auto", opener(".engine", ".safetensors", ".onnx"))
+    assert "night.onnx: .onnx does not run" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_without_suffix_opens_the_best_file_and_logs_why(tiny_onnx, tmp_path, night_rgb, caplog):
+    shutil.copy(tiny_onnx, tmp_path / "night.v2.onnx")
+    with caplog.at_level(logging.INFO, "dannet_core.inference"), NightSegmenter.load(tmp_path / "night.v2") as opened:
+        assert (opened.backend_name, opened.why) == ("onnxruntime", "the best that runs here")
+        assert opened.segment(night_rgb).labels.dtype == np.uint8
+    assert "onnxruntime on cpu runs" in caplog.text
+
+
+def test_a_suffix_goes_on_choosing_alone(tiny_onnx):
+    with NightSegmenter.load(tiny_onnx) as opened:
+        assert opened.why == "it reads .onnx files"
+
+
+def test_a_name_with_no_file_says_what_was_looked_for(tmp_path):
+    with pytest.raises(ModelFileError, match=r"night: no such model: expected .safetensors, .onnx, .engine"):
+        NightSegmenter.load(tmp_path / "night")
+    with pytest.raises(ModelFileError, match="backend: got 'tvm', expected one of auto, pytorch"):
+        NightSegmenter.load(tmp_path / "night", backend="tvm")
+
+
+def test_an_engine_asked_to_run_on_the_cpu_is_refused(tmp_path):
+    (tmp_path / "night.engine").write_bytes(b"")
+    with pytest.raises(BackendError, match="device: got 'cpu', expected auto, cuda or cuda:N"):
+        NightSegmenter.load(tmp_path / "night.engine", device="cpu")

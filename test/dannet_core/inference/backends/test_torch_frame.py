@@ -1,0 +1,134 @@
+"""The torch operations around the network, on the CPU, against the NumPy paths."""
+
+import numpy as np
+import pytest
+
+from dannet_core import NightSegmenter, preset
+from dannet_core.classes import CITYSCAPES_CLASS_SHARES
+from dannet_core.errors import BackendError, SettingsError
+from dannet_core.inference.camera_image import ENCODINGS, CameraImage
+from dannet_core.inference.frame import EXTRA_OUTPUTS, FrameRequest
+from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_confidence, upsample_labels
+from dannet_core.inference.preprocess import preprocess
+from dannet_core.metadata import ModelMetadata
+from dannet_core.pixels import IMAGENET_STD, colorize, overlay
+
+torch = pytest.importorskip("torch", reason="these are torch operations: pip install torch")
+from dannet_core.inference.backends.pytorch import PyTorchBackend, TorchOptions  # noqa: E402
+from dannet_core.inference.backends.torch_frame import TorchFrame  # noqa: E402
+
+METADATA = ModelMetadata("lraspp", "mobilenet_v3_large")
+ON_DEVICE = TorchOptions(precision="fp32", graph=False, on_device=True)
+
+
+def camera_of(encoding: str, height: int, width: int) -> CameraImage:
+    kind = ENCODINGS[encoding]
+    step = width * kind.bytes_per_pixel + 6
+    data = np.random.default_rng(3).integers(0, 256, int(height * kind.rows_per_row) * step, dtype=np.uint8)
+    return CameraImage(data, height, width, step, encoding)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_becomes_the_same_rgb(encoding):
+    camera = camera_of(encoding, 66, 84)
+    np.testing.assert_array_equal(TorchFrame(METADATA, "cpu").upload(camera).numpy(), camera.to_rgb())
+
+
+@pytest.mark.parametrize("resize", ["area", "antialiased"])
+@pytest.mark.parametrize("target", [(108, 192), (216, 384), (81, 144), (256, 448), (64, 400)])
+def test_network_input_is_within_a_byte_of_the_numpy_path(target, resize):
+    camera = camera_of("bgr8", 216, 384)
+    frame = TorchFrame(METADATA, "cpu")
+    ours = frame.preprocess(frame.upload(camera), FrameRequest(preset("paper", resize=resize), target)).numpy()
+    difference = np.abs(ours - preprocess(camera.to_rgb(), target, resize)) * (IMAGENET_STD * 255)[:, None, None]
+    assert difference.max() <= 1.001
+    assert difference.mean() < 0.25  # newer versions of Pillow sometimes filter columns before rows
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("method", ["probabilities", "logits", "none"])
+def test_outputs_equal_the_numpy_path(method, align_corners):
+    rng = np.random.default_rng(5)
+    coarse = torch.from_numpy(rng.normal(0, 4, (1, 19, 4, 6)).astype(np.float32))
+    logits = torch.nn.functional.interpolate(coarse, (20, 33), mode="bicubic")[0]
+    camera = camera_of("rgb8", 160, 264)
+    settings = preset("paper", reweight=method)
+    frame = TorchFrame(METADATA.replace(align_corners=align_corners), "cpu")
+    request = FrameRequest(settings, (160, 264), frozenset(EXTRA_OUTPUTS), 0.3)
+    made = {name: value.numpy() for name, value in frame.postprocess(logits, frame.upload(camera), request).items()}
+    scores = scale_logits(logits.numpy(), class_scaling(method, CITYSCAPES_CLASS_SHARES, 0.16))
+    assert (made["labels"] == upsample_labels(scores, (160, 264), align_corners)).mean() >= 0.9999
+    np.testing.assert_allclose(made["confidence"], upsample_confidence(scores, (160, 264), align_corners), atol=1e-4)
+    np.testing.assert_array_equal(made["color"], colorize(made["labels"]))
+    assert np.abs(made["overlay"].astype(int) - overlay(camera.to_rgb(), made["labels"], 0.3)).max() <= 1
+    assert np.abs(made["confidence_bytes"] - made["confidence"] * 255).max() <= 0.51
+
+
+class TinySegmentation(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Conv2d(3, 19, 1))
+
+    def forward(self, relit):
+        return 3 * self.layers(relit), None
+
+
+@pytest.fixture(scope="module")
+def light_net():
+    """A DANNet with one convolution in each half: what is tested lies around the network."""
+    from dannet_core.networks import DANNet
+
+    torch.manual_seed(0)
+    return DANNet(torch.nn.Conv2d(3, 3, 3, padding=1), TinySegmentation()).eval()
+
+
+def test_whole_frames_on_the_device_are_what_the_cpu_path_makes(light_net, night_rgb):
+    ours = NightSegmenter(PyTorchBackend(light_net, METADATA, options=ON_DEVICE))
+    theirs = NightSegmenter(PyTorchBackend(light_net, METADATA))
+    mine, reference = (one.segment(night_rgb, outputs=EXTRA_OUTPUTS) for one in (ours, theirs))
+    assert (mine.labels == reference.labels).mean() >= 0.999
+    np.testing.assert_allclose(mine.confidence, reference.confidence, atol=1e-3)
+    assert np.abs(mine.relit.astype(int) - reference.relit).max() <= 1
+    threshold = float(np.median(reference.confidence))
+    ours.settings = preset("paper", min_confidence=threshold)
+    assert 0.2 < (ours.segment(night_rgb).labels == 255).mean() < 0.8
+
+
+def test_submitted_frames_come_back_in_order(light_net, night_rgb):
+    segmenter = NightSegmenter(PyTorchBackend(light_net, METADATA, options=ON_DEVICE))
+    other = np.ascontiguousarray(night_rgb[::-1])
+    expected = [segmenter.segment(one).labels for one in (night_rgb, other)]
+    segmenter.submit(night_rgb)
+    segmenter.submit(other)
+    with pytest.raises(BackendError, match="collect one first"):
+        segmenter.submit(other)
+    for labels in expected:
+        np.testing.assert_array_equal(segmenter.collect().labels, labels)
+
+
+def test_bf16_and_channels_last_change_few_labels(light_net, night_rgb):
+    import copy
+
+    options = TorchOptions(precision="bf16", channels_last=True, graph=False, on_device=True)
+    half = NightSegmenter(PyTorchBackend(copy.deepcopy(light_net), METADATA, options=options)).segment(night_rgb)
+    full = NightSegmenter(PyTorchBackend(light_net, METADATA)).segment(night_rgb)
+    assert half.labels.shape == full.labels.shape
+    assert (half.labels == full.labels).mean() > 0.8  # random weights: many classes lie close together
+
+
+def test_relit_that_was_not_wanted_is_refused(light_net, night_rgb):
+    segmenter = NightSegmenter(PyTorchBackend(light_net, METADATA, options=ON_DEVICE))
+    with pytest.raises(BackendError, match="with_relit=True"):
+        _ = segmenter.segment(night_rgb, with_relit=False).relit
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(SettingsError, match="precision: got 'fp8', expected one of auto, fp32, fp16, bf16"):
+        TorchOptions(precision="fp8")
+
+
+def test_a_closed_backend_says_so(light_net, night_rgb):
+    segmenter = NightSegmenter(PyTorchBackend(light_net, METADATA, options=ON_DEVICE))
+    segmenter.close()
+    with pytest.raises(BackendError, match="closed: load the model again"):
+        segmenter.segment(night_rgb)
