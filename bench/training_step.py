@@ -102,7 +102,7 @@ def time_ours(options: argparse.Namespace) -> list[float]:
     return times_s[WARM_UP_STEPS:]
 
 
-class RandomPairs(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class RandomPairs(torch.utils.data.Dataset):
     """What the released loaders hand out, without reading files: two pictures, or a picture and its labels."""
 
     side: int = 512
@@ -135,7 +135,7 @@ def time_released(options: argparse.Namespace) -> list[float]:
         sys.modules[f"dataset.{name}"] = module
     torch.load = lambda *_, **__: {}  # it starts from the weights it was built with
     if device.type == "cpu":
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
+        torch.Tensor.cuda = lambda self, *_, **__: self
     moments_s: list[float] = []
     with tempfile.TemporaryDirectory() as snapshots:
         sizes = {"batch-size": options.batch_size, "input-size": options.source_size}

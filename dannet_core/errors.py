@@ -54,6 +54,12 @@ class MissingPackageError(DannetError):
     """An optional package is needed for what was asked and is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line of at most 300 characters; its type's name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def require(module: str, needed_for: str, install: str) -> ModuleType:
     """Import an optional package, or say in one line what brings it.
 

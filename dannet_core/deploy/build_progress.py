@@ -82,7 +82,7 @@ class PhaseTree:
 def progress_monitor(module: ModuleType, tree: PhaseTree) -> Any:
     """An ``IProgressMonitor`` of this TensorRT that reports to ``tree``. Keep it until the build is over."""
 
-    class Monitor(module.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(module.IProgressMonitor):  # type: ignore[misc, name-defined]  # known when TensorRT is imported
         def __init__(self) -> None:
             module.IProgressMonitor.__init__(self)
 

@@ -10,13 +10,12 @@ from typing import Any, Final, NamedTuple
 
 from dannet_core.atomic_files import write_whole
 from dannet_core.deploy.build_progress import PhaseTree, progress_monitor
-from dannet_core.errors import BackendError, ModelFileError, OutputError, require
+from dannet_core.errors import BackendError, ModelFileError, OutputError, first_line, require
 from dannet_core.inference.engine_file import Binding
 from dannet_core.inference.tensorrt_flavour import Flavour
 from dannet_core.metadata import ModelMetadata
 
 MIB: Final = 1 << 20
-_MESSAGES_KEPT: Final = 3
 
 
 class OnnxGraph(NamedTuple):
@@ -78,7 +77,7 @@ def read_graph(path: str | Path) -> OnnxGraph:
     try:
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelFileError(f"{path}: not a usable ONNX file: {_first_line(error)}: export it again") from error
+        raise ModelFileError(f"{path}: not a usable ONNX file: {first_line(error)}: export it again") from error
     properties = session.get_modelmeta().custom_metadata_map
     return OnnxGraph(
         Path(path), data, hashlib.sha256(data).hexdigest(), ModelMetadata.from_strings(properties, str(path))
@@ -100,15 +99,15 @@ def build_plan(flavour: Flavour, graph: OnnxGraph, options: PlanOptions, tree: P
         BackendError: the build failed or was stopped.
     """
     trt = flavour.module
-    logger = _logger(trt)
+    logger = flavour.error_log()
     try:
         builder = trt.Builder(logger)
         network = builder.create_network(flavour.network_flags)
     except (RuntimeError, TypeError) as error:
-        raise BackendError(f"{flavour}: cannot start: {logger.summary() or _first_line(error)}") from error
+        raise BackendError(f"{flavour}: cannot start: {logger.take() or first_line(error)}") from error
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(graph.data):
-        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)] or [logger.summary()]
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)] or [logger.take()]
         raise ModelFileError(f"{graph.path}: {flavour} cannot read the graph: {errors[0]}: export it again")
     config = builder.create_builder_config()
     monitor = progress_monitor(trt, tree)
@@ -119,7 +118,7 @@ def build_plan(flavour: Flavour, graph: OnnxGraph, options: PlanOptions, tree: P
     timings = _load_timings(config, options.timing_cache) if flavour.has_timing_cache else None
     built = builder.build_serialized_network(network, config)
     if built is None:
-        raise BackendError(f"{graph.path}: {flavour} could not build an engine: {logger.summary() or 'stopped'}")
+        raise BackendError(f"{graph.path}: {flavour} could not build an engine: {logger.take() or 'stopped'}")
     if timings is not None:
         _save_timings(timings, options.timing_cache)
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
@@ -160,25 +159,3 @@ def _save_timings(timings: Any, path: Path | None) -> None:
 
 def _bindings(trt: Any, tensors: list[Any]) -> dict[str, Binding]:
     return {tensor.name: Binding(tuple(tensor.shape), trt.nptype(tensor.dtype).__name__) for tensor in tensors}
-
-
-def _logger(trt: Any) -> Any:
-    """Keeps TensorRT's last complaints, for the one line that an error is."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self._errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                self._errors.append(" ".join(message.split()))
-
-        def summary(self) -> str:
-            return "; ".join(self._errors[:_MESSAGES_KEPT])
-
-    return Logger()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -15,6 +15,8 @@ INSTALL: Final = {"tensorrt": "pip install tensorrt", "tensorrt_rtx": "pip insta
 OLDEST: Final = {"tensorrt": (10, 3), "tensorrt_rtx": (1, 2)}
 """Older ones lack strong typing or the progress monitor; JetPack 6 has TensorRT 10.3."""
 
+_ERRORS_KEPT: Final = 3
+
 
 @dataclass(frozen=True)
 class Flavour:
@@ -89,6 +91,25 @@ class Flavour:
         gpu = find_gpu(device)
         name, capability = (None, None) if gpu is None else gpu
         return Running(self.name, self.version, name, capability)
+
+    def error_log(self) -> Any:
+        """An ``ILogger`` whose ``take()`` gives the first errors since the last call, one line; empty when none."""
+        base = self.module.ILogger
+
+        class ErrorLog(base):  # type: ignore[misc,valid-type]  # the base is known when TensorRT is imported
+            def __init__(self) -> None:
+                base.__init__(self)
+                self._errors: list[str] = []
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity <= base.Severity.ERROR and len(self._errors) < _ERRORS_KEPT:
+                    self._errors.append(" ".join(message.split())[:300])
+
+            def take(self) -> str:
+                errors, self._errors = self._errors, []
+                return "; ".join(errors)
+
+        return ErrorLog()
 
     def __str__(self) -> str:
         """Name and version."""

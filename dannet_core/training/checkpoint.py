@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import torch
 
 from dannet_core.atomic_files import whole_file
-from dannet_core.errors import ModelFileError, OutputError
+from dannet_core.errors import ModelFileError, OutputError, first_line
 
 FORMAT_VERSION: Final = 1
 _NAME: Final = re.compile(r"step_(\d{8})\.pt")
@@ -41,7 +41,7 @@ class Checkpoints:
             with whole_file(path) as partial:
                 torch.save({"format_version": FORMAT_VERSION, "step": step, **state}, partial)
         except RuntimeError as error:  # how torch reports a full disk
-            raise OutputError(f"{path}: cannot write: {str(error).splitlines()[0]}") from error
+            raise OutputError(f"{path}: cannot write: {first_line(error)}") from error
         for old in self.paths()[: -self._keep]:
             old.unlink(missing_ok=True)
         return path

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.errors import BackendError, ModelFileError, require
+from dannet_core.errors import BackendError, ModelFileError, first_line, require
 from dannet_core.inference.backends.backend import StrideOutput
 from dannet_core.metadata import ModelMetadata
 
@@ -46,7 +46,7 @@ class OnnxRuntimeBackend:
         try:
             session = runtime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
-            raise ModelFileError(f"{path}: not a usable ONNX file: {_first_line(error)}: export it again") from error
+            raise ModelFileError(f"{path}: not a usable ONNX file: {first_line(error)}: export it again") from error
         properties = session.get_modelmeta().custom_metadata_map
         self.metadata = ModelMetadata.from_strings(properties, str(path))
         self.fixed_input_size: tuple[int, int] | None = _input_size(session, path)
@@ -61,7 +61,7 @@ class OnnxRuntimeBackend:
         try:
             outputs = self._session.run(names, {INPUT_NAME: image})
         except Exception as error:
-            raise BackendError(f"onnxruntime: inference failed: {_first_line(error)}") from error
+            raise BackendError(f"onnxruntime: inference failed: {first_line(error)}") from error
         return StrideOutput(outputs[0][0], outputs[1][0] if with_relit else None)
 
     def close(self) -> None:
@@ -105,7 +105,3 @@ def _check_outputs(session: Any, metadata: ModelMetadata, path: Path) -> None:
             f"{path}: outputs are {shapes}, expected '{LOGITS_NAME}' with {metadata.num_classes} channels and "
             f"'{RELIT_NAME}': export it again"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

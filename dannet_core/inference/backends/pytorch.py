@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.errors import BackendError, SettingsError, require
+from dannet_core.errors import BackendError, SettingsError, first_line, require
 from dannet_core.inference.backends.backend import StrideOutput
 from dannet_core.inference.backends.cuda_errors import engine_error
 from dannet_core.inference.backends.torch_frame import TorchFrame
@@ -232,7 +232,7 @@ class PyTorchBackend:
         except RuntimeError as error:
             if on_gpu:
                 raise engine_error("pytorch: inference failed", error) from error
-            raise BackendError(f"pytorch: inference failed: {str(error).splitlines()[0]}") from error
+            raise BackendError(f"pytorch: inference failed: {first_line(error)}") from error
 
 
 @dataclass
@@ -273,6 +273,6 @@ def _choose_device(torch: Any, device: str) -> str:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise BackendError(f"device: got '{device}', which torch cannot use ({reason}): try 'cpu'") from error
     return device

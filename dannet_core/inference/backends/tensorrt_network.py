@@ -89,7 +89,7 @@ class TensorRTNetwork:
         """
         trt = flavour.module
         self._path = path
-        self._logger = _logger(trt)
+        self._logger = flavour.error_log()
         bindings = {**info.inputs, **info.outputs}
         self.shapes = {name: binding.shape for name, binding in bindings.items()}
         self.dtypes: dict[str, np.dtype[Any]] = {name: np.dtype(binding.dtype) for name, binding in bindings.items()}
@@ -138,24 +138,8 @@ class TensorRTNetwork:
         return self._engine.create_execution_context(config)
 
     def _error(self, doing: str) -> EngineError:
-        said = "; ".join(self._logger.errors) or "TensorRT gave no reason"
-        self._logger.errors.clear()
+        said = self._logger.take() or "TensorRT gave no reason"
         return engine_error(f"{self._path}: {doing}", RuntimeError(said))
-
-
-def _logger(trt: Any) -> Any:
-    """Keeps TensorRT's complaints, for the one line that an error is."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                self.errors = [*self.errors, " ".join(message.split())[:300]][-3:]
-
-    return Logger()
 
 
 def _named(bindings: dict[str, Binding]) -> dict[str, list[int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from dannet_core.errors import first_line
+
 SIZES_KEPT: Final = 2
 WARM_UP_RUNS: Final = 3
 
@@ -34,7 +36,7 @@ class TorchGraph:
             try:
                 self._captured[key] = self._capture(image)
             except RuntimeError as error:
-                self.refused = str(error).splitlines()[0]
+                self.refused = first_line(error)
                 return self._function(image)
         static, graph, outputs = self._captured[key]
         static.copy_(image)

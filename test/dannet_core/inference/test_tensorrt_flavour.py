@@ -93,3 +93,14 @@ def test_the_driver_names_the_gpu_and_its_compute_capability():
 @pytest.mark.parametrize(("status", "index"), [(100, 0), (0, 2)])
 def test_no_gpu_is_none(status, index):
     assert ask_driver(driver(status), index) is None
+
+
+def test_the_error_log_keeps_the_first_errors_until_they_are_taken():
+    rtx = pytest.importorskip("tensorrt_rtx")
+    log = import_flavour("tensorrt_rtx").error_log()
+    severity = rtx.ILogger.Severity
+    log.log(severity.WARNING, "not an error")
+    for number in range(5):
+        log.log(severity.ERROR, f"error\n {number}")
+    assert log.take() == "error 0; error 1; error 2"
+    assert log.take() == ""
