@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dannet_core.atomic_files import write_whole
 from dannet_core.deploy.half_graph import HALF_SCALES_OPSET, to_half
 from dannet_core.errors import ModelFileError, OutputError, SettingsError, require
-from dannet_core.inference.backends.onnxruntime import INPUT_NAME, LOGITS_NAME
+from dannet_core.inference.backends.onnxruntime import DISABLED_OPTIMIZERS, INPUT_NAME, LOGITS_NAME
 from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
 from dannet_core.inference.presets import PRESETS
 from dannet_core.metadata import ModelMetadata
@@ -286,7 +286,12 @@ class _Judge:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(DISABLED_OPTIMIZERS),
+        )
         labels = []
         for frame in self._frames:
             (logits,) = session.run([LOGITS_NAME], {INPUT_NAME: frame})
