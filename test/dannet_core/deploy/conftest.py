@@ -24,7 +24,7 @@ SIZE = (100, 132)
 
 @pytest.fixture(scope="session")
 def demo() -> Path:
-    """The shipped model: the light network at 180 x 320, trained, float32."""
+    """The shipped model: the light network at 176 x 320, trained, float32."""
     return DEMO
 
 
@@ -86,7 +86,7 @@ def demo_fp16(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_nights() -> list[np.ndarray]:
-    """Four pictures of the toy city, 180 x 320 x 3 uint8."""
+    """Four pictures of the toy city, 176 x 320 x 3 uint8."""
     world = World(11)
     rng = np.random.default_rng(11)
-    return [render(world, world.pose_at(7.0 * i), (180, 320), True, rng)[0] for i in range(4)]
+    return [render(world, world.pose_at(7.0 * i), (176, 320), True, rng)[0] for i in range(4)]

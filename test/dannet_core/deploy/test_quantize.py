@@ -18,7 +18,7 @@ from dannet_core.inference.segmenter import NightSegmenter
 
 @pytest.fixture(scope="module")
 def night_frames(toy_nights):
-    return [preprocess(rgb, (180, 320)) for rgb in toy_nights]
+    return [preprocess(rgb, (176, 320)) for rgb in toy_nights]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_mistakes_are_named_and_nothing_is_written(demo_fp16, demo, night_frames
         quantize(demo_fp16, out, night_frames)
     with pytest.raises(SettingsError, match="frames: got 1, expected at least 2"):
         quantize(demo, out, night_frames[:1])
-    with pytest.raises(SettingsError, match=r"frames: got shape \(1, 3, 180, 312\), expected 1 x 3 x \(180, 320\)"):
+    with pytest.raises(SettingsError, match=r"frames: got shape \(1, 3, 176, 312\), expected 1 x 3 x \(176, 320\)"):
         quantize(demo, out, [frame[..., :312] for frame in night_frames])
     with pytest.raises(ModelFileError, match=r"got suffix '\.engine'"):
         quantize(demo, tmp_path / "out.engine", night_frames)
