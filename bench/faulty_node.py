@@ -18,22 +18,22 @@ from dannet_ros import node
 from dannet_ros.pipeline import FramePipeline
 
 HANG_S = 4.0
-process = FramePipeline._process  # noqa: SLF001 - this is where a driver would hang or fail
+begin = FramePipeline._begin  # noqa: SLF001 - this is where a driver would hang or fail
 
 
 def fail(*_: Any) -> Any:
     raise BackendError("CUDA error 700: an illegal memory access was encountered")
 
 
-def faulty(self: FramePipeline, segmenter: Any, received: Any) -> str:
+def faulty(self: FramePipeline, segmenter: Any, received: Any) -> Any:
     name = received.message.header.frame_id
     if name == "hang":
         time.sleep(HANG_S)
     if name == "poison":
         segmenter._backend.infer = fail  # noqa: SLF001 - a fault has no public door
-    return process(self, segmenter, received)
+    return begin(self, segmenter, received)
 
 
 if __name__ == "__main__":
-    FramePipeline._process = faulty  # noqa: SLF001 - as above
+    FramePipeline._begin = faulty  # noqa: SLF001 - as above
     sys.exit(node.main())

@@ -115,6 +115,7 @@ def watch(outputs: list[str], out: Path) -> None:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
     from sensor_msgs.msg import CameraInfo, Image
+    from std_msgs.msg import Float32
 
     from dannet_ros.memory import keep_freed_buffers
 
@@ -125,6 +126,7 @@ def watch(outputs: list[str], out: Path) -> None:
     node = rclpy.create_node("bench_watch")
     came: dict[str, list[tuple[int, int, str, float]]] = {name: [] for name in outputs}
     latest: dict[str, Any] = {}
+    added_ms: list[float] = []
 
     def took(name: str, data: bytes) -> None:
         # CDR: 4 bytes of encapsulation, then the header; taking the raw bytes spares this process the conversion.
@@ -144,11 +146,12 @@ def watch(outputs: list[str], out: Path) -> None:
         kind = CameraInfo if name == "camera_info" else Image
         node.create_subscription(kind, f"night_seg/{name}", lambda data, name=name: took(name, data), 5, raw=True)
     node.create_subscription(DiagnosticArray, "/diagnostics", diagnosed, 10)
+    node.create_subscription(Float32, "night_seg/latency_ms", lambda message: added_ms.append(message.data), 10)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not stopped:
         executor.spin_once(timeout_sec=0.1)
-    out.write_text(json.dumps({"came": came, "diagnostics": latest}))
+    out.write_text(json.dumps({"came": came, "added_ms": added_ms, "diagnostics": latest}))
     rclpy.shutdown()
 
 
@@ -271,6 +274,7 @@ def _report(sent: dict[str, Any], seen: dict[str, Any], outputs: list[str]) -> d
         "lost_before_node": len(stamps) - counts["received"],
         **counts,
         "arrived": arrived,
+        "node_added_ms": _spread(seen["added_ms"] or [float("nan")]),
         "node_latency_ms_p50_p95_p99_last_10_s": stages,
         "last_diagnostics": seen["diagnostics"]["message"],
     }

@@ -4,50 +4,41 @@ from __future__ import annotations
 
 import array
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dannet_core.errors import ImageError
-from dannet_core.pixels import MAX_SIDE, MIN_SIDE, Rgb
+from dannet_core.inference.camera_image import ENCODINGS as CAMERA_ENCODINGS
+from dannet_core.inference.camera_image import CameraImage
+from dannet_core.pixels import Rgb
 from dannet_ros.compressed import decode
 
 Pixels = npt.NDArray[np.uint8]
 
-
-class _Encoding(NamedTuple):
-    """How an encoding lies in memory and which OpenCV conversion makes RGB of it; None = it is RGB already."""
-
-    bytes_per_pixel: int
-    to_rgb: int | None
-    even_width: bool = False
-
-
-# OpenCV's old two-letter Bayer names start at the second row; its four-letter names mean what ROS means.
-ENCODINGS: Final = MappingProxyType(
-    {
-        "rgb8": _Encoding(3, None),
-        "bgr8": _Encoding(3, cv2.COLOR_BGR2RGB),
-        "rgba8": _Encoding(4, cv2.COLOR_RGBA2RGB),
-        "bgra8": _Encoding(4, cv2.COLOR_BGRA2RGB),
-        "mono8": _Encoding(1, cv2.COLOR_GRAY2RGB),
-        "8UC1": _Encoding(1, cv2.COLOR_GRAY2RGB),
-        "8UC3": _Encoding(3, cv2.COLOR_BGR2RGB),
-        "8UC4": _Encoding(4, cv2.COLOR_BGRA2RGB),
-        "bayer_rggb8": _Encoding(1, cv2.COLOR_BayerRGGB2RGB),
-        "bayer_bggr8": _Encoding(1, cv2.COLOR_BayerBGGR2RGB),
-        "bayer_gbrg8": _Encoding(1, cv2.COLOR_BayerGBRG2RGB),
-        "bayer_grbg8": _Encoding(1, cv2.COLOR_BayerGRBG2RGB),
-        "yuv422": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
-        "uyvy": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
-        "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
-        "yuyv": _Encoding(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
-    }
+_SAME_AS: Final = MappingProxyType(
+    {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "yuv422": "uyvy", "yuv422_yuy2": "yuyv"}
 )
-"""Accepted encodings (sensor_msgs/image_encodings). 8UC1, 8UC3 and 8UC4 name no colours: taken as grey, BGR and BGRA,
-as cv_bridge does. 8-bit data has no byte order, so ``is_bigendian`` is not looked at."""
+ENCODINGS: Final = MappingProxyType(
+    {**CAMERA_ENCODINGS, **{name: CAMERA_ENCODINGS[same] for name, same in _SAME_AS.items()}}
+)
+"""Accepted encodings (sensor_msgs/image_encodings, and nv12). 8UC1, 8UC3 and 8UC4 name no colours: taken as grey, BGR
+and BGRA, as cv_bridge does. 8-bit data has no byte order, so ``is_bigendian`` is not looked at."""
+
+
+def to_camera(message: Any) -> CameraImage:
+    """Pixels of a sensor_msgs Image, as they came, or of a CompressedImage, decoded to RGB.
+
+    An Image's are a view of the message.
+
+    Raises:
+        ImageError: a field is wrong; the message names it.
+    """
+    # By name: without a ROS installation there is no class to compare with, but bags can be read all the same.
+    if type(message).__name__.endswith("CompressedImage"):
+        return CameraImage.from_rgb(compressed_to_rgb(message))
+    return image_to_camera(message)
 
 
 def to_rgb(message: Any) -> Rgb:
@@ -58,19 +49,21 @@ def to_rgb(message: Any) -> Rgb:
     Raises:
         ImageError: a field is wrong; the message names it.
     """
-    # By name: without a ROS installation there is no class to compare with, but bags can be read all the same.
-    return compressed_to_rgb(message) if type(message).__name__.endswith("CompressedImage") else image_to_rgb(message)
+    return to_camera(message).to_rgb()
+
+
+def image_to_camera(message: Any) -> CameraImage:
+    """See `to_camera`; ``message`` is a sensor_msgs/Image."""
+    name = message.encoding
+    if name not in ENCODINGS:
+        raise ImageError(f"encoding: got '{_short(name)}', expected one of {', '.join(ENCODINGS)}")
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    return CameraImage(data, message.height, message.width, message.step, _SAME_AS.get(name, name))
 
 
 def image_to_rgb(message: Any) -> Rgb:
     """See `to_rgb`; ``message`` is a sensor_msgs/Image."""
-    encoding = ENCODINGS.get(message.encoding)
-    if encoding is None:
-        raise ImageError(f"encoding: got '{_short(message.encoding)}', expected one of {', '.join(ENCODINGS)}")
-    pixels = _view(message, encoding)
-    if encoding.to_rgb is None:
-        return pixels
-    return np.asarray(cv2.cvtColor(pixels, encoding.to_rgb), dtype=np.uint8)
+    return image_to_camera(message).to_rgb()
 
 
 def compressed_to_rgb(message: Any) -> Rgb:
@@ -120,23 +113,6 @@ class ReusedImage:
             np.copyto(self._pixels, pixels)
             self._message.header = header
         return self._message
-
-
-def _view(message: Any, encoding: _Encoding) -> Pixels:
-    height, width, step, data = message.height, message.width, message.step, message.data
-    if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
-        raise ImageError(f"width, height: got {width}x{height}, expected {MIN_SIDE} to {MAX_SIDE} pixels")
-    if encoding.even_width and width % 2:
-        raise ImageError(f"width: got {width}, expected an even width for {message.encoding}")
-    row = width * encoding.bytes_per_pixel
-    if step < row:
-        raise ImageError(f"step: got {step}, expected at least {row} bytes for {width} {message.encoding} pixels")
-    needed = step * (height - 1) + row
-    if len(data) < needed:
-        raise ImageError(f"data: got {len(data)} bytes, expected {needed} for {height} rows {step} bytes apart")
-    shape, strides = (height, width, encoding.bytes_per_pixel), (step, encoding.bytes_per_pixel, 1)
-    view: Pixels = np.ndarray(shape, np.uint8, data, strides=strides)
-    return view[:, :, 0] if encoding.bytes_per_pixel == 1 else view
 
 
 def _short(text: str) -> str:

@@ -31,6 +31,7 @@ class Health(NamedTuple):
         state: lifecycle state.
         failure: why configure failed, or why the model was closed; empty when it did not.
         opening_s: for how long configure has waited for the model.
+        opening: what is being done to open it; empty = nothing to say.
         input: the image topic.
         received: frames received since configure.
         counts: frames by outcome.
@@ -55,6 +56,7 @@ class Health(NamedTuple):
     state: str
     failure: str
     opening_s: float
+    opening: str
     input: InputFacts
     received: int
     counts: dict[str, int]
@@ -97,7 +99,8 @@ class Finding(NamedTuple):
 def findings(health: Health, before: Counted) -> list[Finding]:
     """Everything wrong now, worst first."""
     if health.state == "configuring":
-        return [Finding(OK, f"opening the model for {health.opening_s:.0f} s")]
+        doing = f": {health.opening}" if health.opening else ""
+        return [Finding(OK, f"opening the model for {health.opening_s:.0f} s{doing}")]
     if health.state != "active":
         return [Finding(ERROR, health.failure)] if health.failure else []
     found = [
@@ -195,6 +198,7 @@ def values(health: Health) -> dict[str, str]:
     shown |= {"publishers": str(health.input.publishers), "input reliability": health.input.reliability}
     if facts is not None:
         shown |= {"backend": facts.backend, "device": facts.device, "arch": facts.metadata.arch}
+        shown |= {"why this backend": facts.why} if facts.why else {}
         shown["trained"] = "yes" if facts.metadata.trained else "no: random weights"
     shown["received"] = str(health.received)
     shown |= {outcome: str(count) for outcome, count in health.counts.items()}

@@ -11,7 +11,7 @@ _Item = TypeVar("_Item")
 class LatestFrame(Generic[_Item]):
     """Hands frames from the executor thread to the worker thread without ever queueing more than one.
 
-    Taking a frame says that the one taken before is finished; `wait_until_idle` relies on it.
+    `take` says that what was taken before is finished; `wait_until_idle` relies on it.
     """
 
     def __init__(self) -> None:
@@ -40,6 +40,12 @@ class LatestFrame(Generic[_Item]):
             self._changed.wait_for(lambda: self._item is not None or self._closed, timeout_s)
             item, self._item = self._item, None
             self._in_hand = item is not None
+            return item
+
+    def take_waiting(self) -> _Item | None:
+        """Take out a frame that waits already, while the one taken before is still in work; None when none waits."""
+        with self._changed:
+            item, self._item = self._item, None
             return item
 
     def discard(self) -> None:

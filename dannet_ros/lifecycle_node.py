@@ -258,7 +258,8 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self._parameters_given.set_class_names(facts.metadata.class_names)
             trained = "" if facts.metadata.trained else ", NOT TRAINED (random weights)"
             topic = self._input_facts().topic
-            self.get_logger().info(f"{facts.metadata.arch} on {facts.device} ({facts.backend}){trained}, input {topic}")
+            runs = f"{facts.backend}, {facts.why}" if facts.why else facts.backend
+            self.get_logger().info(f"{facts.metadata.arch} on {facts.device} ({runs}){trained}, input {topic}")
 
     def _busy_s(self) -> float:
         return 0.0 if self._session is None else self._session.worker.busy_s
@@ -282,6 +283,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             state=state,
             failure=self.failure,
             opening_s=0.0,
+            opening="",
             input=self._input_facts(),
             received=0,
             counts={},

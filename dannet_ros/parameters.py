@@ -101,6 +101,11 @@ class NodeParameters:
         "Inference backend; auto goes by the model's suffix.",
         choices=("auto", *sorted(set(BACKEND_OF_SUFFIX.values()))),
     )
+    engine_cache: str = _parameter(
+        "",
+        "Folder that keeps TensorRT engines: the .onnx model is run as one, built there in configure if it is not yet. "
+        "With backend auto, as it is where TensorRT does not run. Empty = off.",
+    )
     device: str = _parameter("auto", "Where the model runs: auto, cpu, cuda or cuda:N.")
     threads: int = _parameter(0, "CPU threads inside one operator; 0 = the runtime's choice.", (0, 256))
     reweight: str = _parameter(
@@ -185,10 +190,25 @@ class NodeParameters:
             return "parameter model: not set, expected a model file: pass -p model:=/path/to/model.onnx"
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             return f"parameter device: got {self.device!r}, expected auto, cpu, cuda or cuda:N"
+        if problem := self._engine_problem():
+            return problem
         for one, other in (("input_height", "input_width"), ("warm_up_height", "warm_up_width")):
             sides = getattr(self, one), getattr(self, other)
             if any(sides) and min(sides) < 64:
                 return f"parameters {one}, {other}: got {sides[0]} and {sides[1]}, expected both 0 or both 64 and more"
+        return None
+
+    def _engine_problem(self) -> str | None:
+        is_graph = self.model.endswith(".onnx")
+        if not self.engine_cache:
+            if is_graph and self.backend == "tensorrt":
+                return "parameter engine_cache: not set, expected a folder where backend tensorrt runs an .onnx model"
+            return None
+        if not is_graph:
+            return f"parameter engine_cache: set, expected an .onnx model to build from, got {self.model}: unset it"
+        if self.backend not in ("auto", "tensorrt") or self.device == "cpu":
+            what = f"backend {self.backend}, device {self.device}"
+            return f"parameter engine_cache: set, expected backend auto or tensorrt on a GPU, got {what}: unset it"
         return None
 
     def inference_settings(self) -> InferenceSettings:

@@ -1,21 +1,26 @@
-"""One frame's way through the worker thread: message, picture, prediction, published outputs."""
+"""A frame's way through the worker thread: message, picture, prediction, published outputs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
 
-from dannet_core import InferenceSettings, NightSegmenter
+from dannet_core import InferenceSettings, NightSegmenter, Prediction
 from dannet_core.errors import DannetError, ImageError
-from dannet_ros.conversions import to_rgb
+from dannet_core.inference.camera_image import CameraImage
+from dannet_ros.conversions import to_camera
 from dannet_ros.frame_statistics import FrameStatistics
 from dannet_ros.parameters import OUTPUT_NAMES
 from dannet_ros.publishers import Picture, Publishers
 from dannet_ros.scene_figures import SceneFigures
-from dannet_ros.worker import Received
+from dannet_ros.worker import Received, TakeWaiting
 
-LOG_PERIOD_S = 1.0
+_Result = TypeVar("_Result")
+_MADE_ON_DEVICE: Final = MappingProxyType({"color": "color", "overlay": "overlay", "confidence": "confidence_bytes"})
+LOG_PERIOD_S: Final = 1.0
 
 
 def stamp_ns(header: Any) -> int:
@@ -23,8 +28,21 @@ def stamp_ns(header: Any) -> int:
     return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
+class _Begun(NamedTuple):
+    """A frame that the model has."""
+
+    received: Received
+    camera: CameraImage
+    wanted: set[str]
+    alpha: float
+    latencies_ms: dict[str, float]
+
+
 class FramePipeline:
-    """Labels one received message and accounts for it, whatever it holds.
+    """Labels received messages and accounts for each, whatever it holds.
+
+    Where a device does the work, a frame that waits already is begun before the one before it is published: the network
+    works while the CPU publishes, and nothing is queued that a newer frame could still replace.
 
     Attributes:
         settings: how pictures become labels; the executor thread may set a new object between frames.
@@ -55,18 +73,21 @@ class FramePipeline:
         self.stability = False
         self.abandoned = False
 
-    def __call__(self, segmenter: NightSegmenter, received: Received) -> None:
-        """Process one frame; never raises: the next frame may be a good one."""
-        try:
-            outcome, problem = self._process(segmenter, received), ""
-        except ImageError as error:
-            outcome, problem = "malformed", str(error)
-            self._log.warning(f"frame dropped: {problem}", throttle_duration_sec=LOG_PERIOD_S)
-        except Exception as error:  # noqa: BLE001  a driver or runtime error on one frame must not end the node
-            problem = str(error) if isinstance(error, DannetError) else f"{type(error).__name__}: {error}"
-            outcome, problem = "failed", problem.partition("\n")[0]
-            self._log.error(f"frame failed: {problem}", throttle_duration_sec=LOG_PERIOD_S)
-        self._statistics.count(outcome, problem)
+    def __call__(self, segmenter: NightSegmenter, received: Received, take_waiting: TakeWaiting) -> None:
+        """Process one frame, and those begun meanwhile; never raises: the next frame may be a good one.
+
+        Args:
+            segmenter: the model.
+            received: the frame.
+            take_waiting: gives a frame that waits already, None when none does.
+        """
+        begun = self._accounted(partial(self._begin, segmenter, received))
+        while begun is not None:
+            prediction = self._accounted(segmenter.collect)
+            following = self._begin_next(segmenter, take_waiting()) if segmenter.on_device else None
+            if prediction is not None:
+                self._accounted(partial(self._end, begun, prediction))
+            begun = following
 
     def age_ms(self, header: Any) -> float:
         """Milliseconds since the header's stamp, by the node's clock; negative when the stamp lies ahead."""
@@ -76,41 +97,72 @@ class FramePipeline:
         """Whether a frame of that age is to be dropped."""
         return 0 < self.max_age_ms < age_ms
 
-    def _process(self, segmenter: NightSegmenter, received: Received) -> str:
+    def _accounted(self, step: Callable[[], _Result]) -> _Result | None:
+        """What a step gives; None where it failed, which is the frame's outcome then."""
+        try:
+            return step()
+        except ImageError as error:
+            outcome, problem = "malformed", str(error)
+            self._log.warning(f"frame dropped: {problem}", throttle_duration_sec=LOG_PERIOD_S)
+        except Exception as error:  # noqa: BLE001  a driver or runtime error on one frame must not end the node
+            problem = str(error) if isinstance(error, DannetError) else f"{type(error).__name__}: {error}"
+            outcome, problem = "failed", problem.partition("\n")[0]
+            self._log.error(f"frame failed: {problem}", throttle_duration_sec=LOG_PERIOD_S)
+        self._statistics.count(outcome, problem)
+        return None
+
+    def _begin_next(self, segmenter: NightSegmenter, received: Received | None) -> _Begun | None:
+        return None if received is None else self._accounted(partial(self._begin, segmenter, received))
+
+    def _begin(self, segmenter: NightSegmenter, received: Received) -> _Begun | None:
+        """Hand a frame to the model; None, and counted, where it is not to be labelled."""
         header = received.message.header
         wanted = self._publishers.wanted() & self.outputs
         if not wanted:
             self._publishers.publish_camera_info(header)
-            return "unwatched"
+            self._statistics.count("unwatched")
+            return None
         if self.is_too_old(self.age_ms(header)):
-            return "stale"
+            self._statistics.count("stale")
+            return None
         taken_s = time.perf_counter()
-        rgb = to_rgb(received.message)
-        converted_s = time.perf_counter()
-        if segmenter.settings is not self.settings:
-            segmenter.settings = self.settings
-        prediction = segmenter.segment(rgb, with_relit="relit" in wanted)
-        if self.abandoned:
-            return "stale"
-        labelled_s = time.perf_counter()
+        camera = to_camera(received.message)
+        on_device = segmenter.on_device
+        if not on_device:
+            camera = CameraImage.from_rgb(camera.to_rgb())  # once, for all that need it
         latencies_ms = {
             "receive": received.age_ms,
             "wait": (taken_s - received.at_s) * 1e3,
-            "convert": (converted_s - taken_s) * 1e3,
-            **prediction.timings_ms,
+            "convert": (time.perf_counter() - taken_s) * 1e3,
         }
+        if segmenter.settings is not self.settings:
+            segmenter.settings = self.settings
+        alpha = self.overlay_alpha
+        outputs = [made for name, made in _MADE_ON_DEVICE.items() if name in wanted] if on_device else []
+        segmenter.submit(camera, with_relit="relit" in wanted, outputs=outputs, alpha=alpha)
+        return _Begun(received, camera, wanted, alpha, latencies_ms)
+
+    def _end(self, begun: _Begun, prediction: Prediction) -> None:
+        """Publish what came of a frame and count it."""
+        if self.abandoned:
+            self._statistics.count("stale")
+            return
+        labelled_s = time.perf_counter()
+        header = begun.received.message.header
+        latencies_ms = begun.latencies_ms | prediction.timings_ms
         if self.is_too_old(self.age_ms(header)):
             self._statistics.add_latencies(latencies_ms)  # they show which stage made it late
-            return "late"
-        self._publishers.publish(header, Picture(prediction, rgb, self.overlay_alpha), wanted)
+            self._statistics.count("late")
+            return
+        self._publishers.publish(header, Picture(prediction, begun.camera, begun.alpha), begun.wanted)
         self._publishers.publish_camera_info(header)
         done_s = time.perf_counter()
         latencies_ms |= {
             "publish": (done_s - labelled_s) * 1e3,
-            "total": (done_s - received.at_s) * 1e3,
+            "total": (done_s - begun.received.at_s) * 1e3,
             "age": self.age_ms(header),
         }
         self._statistics.add_latencies(latencies_ms)
         self._publishers.publish_latency(latencies_ms)
-        self._scene.add(rgb, prediction.labels, stamp_ns(header), self.stability)
-        return "processed"
+        self._scene.add(begun.camera.mean_intensity(), prediction.labels, stamp_ns(header), self.stability)
+        self._statistics.count("processed")

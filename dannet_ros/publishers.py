@@ -18,7 +18,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float32, Float32MultiArray, Header, MultiArrayDimension
 
 from dannet_core import Prediction
-from dannet_core.pixels import Labels, Rgb, colorize
+from dannet_core.inference.camera_image import CameraImage
+from dannet_core.pixels import Labels, colorize
 from dannet_ros.conversions import ReusedImage, to_image
 from dannet_ros.frame_statistics import STAGES
 from dannet_ros.legend import legend
@@ -43,12 +44,12 @@ class Picture:
 
     Attributes:
         prediction: labels and what follows from them.
-        rgb: H x W x 3 uint8 RGB the prediction was made from.
+        camera: the picture the prediction was made from.
         alpha: opacity of the label colours in the overlay, 0..1.
     """
 
     prediction: Prediction
-    rgb: Rgb
+    camera: CameraImage
     alpha: float
 
     @cached_property
@@ -59,17 +60,22 @@ class Picture:
     @cached_property
     def color(self) -> Pixels:
         """The labels in Cityscapes colours, H x W x 3 uint8 RGB; made once for the two outputs that show it."""
-        return colorize(self.labels)
+        made = self.prediction.outputs.get("color")
+        return colorize(self.labels) if made is None else made
 
     @property
     def overlay(self) -> Pixels:
         """The label colours blended over the picture, H x W x 3 uint8 RGB."""
-        return np.asarray(cv2.addWeighted(self.rgb, 1.0 - self.alpha, self.color, self.alpha, 0.0), dtype=np.uint8)
+        made = self.prediction.outputs.get("overlay")
+        if made is not None:
+            return made
+        blended = cv2.addWeighted(self.camera.to_rgb(), 1.0 - self.alpha, self.color, self.alpha, 0.0)
+        return np.asarray(blended, dtype=np.uint8)
 
     @property
     def confidence(self) -> Pixels:
         """Likelihood of the label, H x W uint8, 255 = certain."""
-        return np.asarray(cv2.convertScaleAbs(self.prediction.confidence, alpha=255.0), dtype=np.uint8)
+        return self.prediction.confidence_bytes
 
 
 class _Output(NamedTuple):

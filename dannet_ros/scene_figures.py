@@ -8,13 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from dannet_core.pixels import Labels, Rgb
+from dannet_core.pixels import Labels
 
 WINDOW: Final = 300
 """Frames the stability figure is averaged over: ten seconds at 30 Hz."""
 NEIGHBOUR_NS: Final = 1_000_000_000
 """Labels of frames further apart than this are not compared."""
-_EVERY: Final = 8
 
 
 class SceneFigures:
@@ -27,16 +26,15 @@ class SceneFigures:
         self._stamp_ns = 0
         self._intensity: float | None = None
 
-    def add(self, rgb: Rgb, labels: Labels, stamp_ns: int, stability: bool) -> None:
+    def add(self, intensity: float, labels: Labels, stamp_ns: int, stability: bool) -> None:
         """Take in one frame.
 
         Args:
-            rgb: H x W x 3 uint8.
+            intensity: the picture's mean, 0..255.
             labels: H x W uint8 train ids; kept until the next frame, so not to be written to.
             stamp_ns: the frame's stamp, nanoseconds.
             stability: compare the labels with those of the frame before.
         """
-        intensity = float(rgb[::_EVERY, ::_EVERY].mean())
         changed = self._changed_share(labels, stamp_ns) if stability else None
         self._labels, self._stamp_ns = (labels if stability else None), stamp_ns
         with self._lock:

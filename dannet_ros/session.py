@@ -13,6 +13,7 @@ from dannet_ros.diagnostics import Health
 from dannet_ros.frame_statistics import FrameStatistics, LostFrames
 from dannet_ros.latest_frame import LatestFrame
 from dannet_ros.model_file import ModelFile
+from dannet_ros.opening import Opening, open_model
 from dannet_ros.parameters import NodeParameters
 from dannet_ros.pipeline import FramePipeline, stamp_ns
 from dannet_ros.publishers import Publishers
@@ -41,8 +42,13 @@ class Session:
         self.model_file = ModelFile(Path(parameters.model).expanduser())
         self.publishers = Publishers(node)
         clock = node.get_clock()
+        self._opening = Opening(node.get_logger(), lambda: self.mailbox.closed)
         self._pipeline = FramePipeline(
-            self.publishers, self.statistics, self.scene, lambda: int(clock.now().nanoseconds), node.get_logger()
+            self.publishers,
+            self.statistics,
+            self.scene,
+            lambda: int(clock.now().nanoseconds),
+            node.get_logger(),
         )
         self.apply(parameters)
         self.worker = ModelWorker(self._open_model, self._pipeline, self.mailbox)
@@ -113,6 +119,7 @@ class Session:
         counts, received, lost_at_s = self.counts, self.received, self.lost.last_lost_at_s
         return node._replace(
             opening_s=now_s - self._made_at_s,
+            opening=self._opening.now,
             received=received,
             counts=counts,
             in_work=received - sum(counts.values()),
@@ -136,14 +143,9 @@ class Session:
 
     def _open_model(self) -> NightSegmenter:
         wanted = self.parameters
-        segmenter = NightSegmenter.load(
-            Path(wanted.model).expanduser(),
-            self._pipeline.settings,
-            backend=wanted.backend,
-            device=wanted.device,
-            threads=wanted.threads,
-        )
+        segmenter = open_model(wanted, self._pipeline.settings, self._opening)
         if wanted.warm_up_height:
+            self._opening.now = "warming up"
             try:
                 segmenter.warm_up((wanted.warm_up_height, wanted.warm_up_width))
             except Exception:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dannet_core import NightSegmenter
-from dannet_core.errors import DannetError
+from dannet_core.errors import DannetError, first_line
 from dannet_core.metadata import ModelMetadata
 from dannet_ros.latest_frame import LatestFrame
 
@@ -27,12 +27,23 @@ class Received(NamedTuple):
     age_ms: float
 
 
+TakeWaiting = Callable[[], Received | None]
+
+
 class ModelFacts(NamedTuple):
-    """What other threads may know about the model."""
+    """What other threads may know about the model.
+
+    Attributes:
+        metadata: what its file says.
+        backend: what runs it.
+        device: where.
+        why: why that backend; empty where it was given.
+    """
 
     metadata: ModelMetadata
     backend: str
     device: str
+    why: str
 
 
 class ModelWorker:
@@ -45,7 +56,7 @@ class ModelWorker:
     def __init__(
         self,
         open_model: Callable[[], NightSegmenter],
-        label: Callable[[NightSegmenter, Received], None],
+        label: Callable[[NightSegmenter, Received, TakeWaiting], None],
         mailbox: LatestFrame[Received],
     ) -> None:
         self._open_model = open_model
@@ -83,9 +94,9 @@ class ModelWorker:
         except DannetError as error:
             self.failure = str(error)
         except Exception as error:  # noqa: BLE001  whatever a model file provokes must become a refused configure
-            self.failure = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+            self.failure = f"{type(error).__name__}: {first_line(error)}"
         else:
-            self.facts = ModelFacts(segmenter.metadata, segmenter.backend_name, segmenter.device)
+            self.facts = ModelFacts(segmenter.metadata, segmenter.backend_name, segmenter.device, segmenter.why)
             with segmenter:
                 self._ready.set()
                 self._label_all(segmenter)
@@ -97,5 +108,11 @@ class ModelWorker:
             received = self._mailbox.take(timeout_s=1.0)
             if received is not None:
                 self._busy_since_s = time.monotonic()
-                self._label(segmenter, received)
+                self._label(segmenter, received, self._take_waiting)
                 self._busy_since_s = None
+
+    def _take_waiting(self) -> Received | None:
+        received = self._mailbox.take_waiting()
+        if received is not None:
+            self._busy_since_s = time.monotonic()
+        return received

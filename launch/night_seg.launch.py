@@ -24,6 +24,11 @@ ARGUMENTS = (
         default_value="",
         description="Model file: .onnx, .safetensors or .engine. Required here or in params_file.",
     ),
+    DeclareLaunchArgument(
+        "engine_cache",
+        default_value="",
+        description="Folder that keeps TensorRT engines of an .onnx model. Empty: as params_file says.",
+    ),
     DeclareLaunchArgument("image", default_value="image", description="Camera image topic, without /compressed."),
     DeclareLaunchArgument(
         "image_transport",
@@ -38,7 +43,7 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "params_file",
         default_value=str(CONFIG / "night_seg.param.yaml"),
-        description="Parameters of the node; model, image_transport and threads given here win over it.",
+        description="Parameters of the node; model, engine_cache, image_transport and threads given here win over it.",
     ),
     DeclareLaunchArgument(
         "threads", default_value="", description="CPU threads of the model. Empty: as params_file says; 0: all cores."
@@ -68,7 +73,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     image = given["image"]
     camera_info = given["camera_info"] or "/".join([*image.split("/")[:-1], "camera_info"])
-    parameters = {name: given[name] for name in ("model", "image_transport") if given[name]}
+    parameters = {name: given[name] for name in ("model", "engine_cache", "image_transport") if given[name]}
     parameters |= {"threads": int(given["threads"])} if given["threads"] else {}
     environment = {PROFILE_VARIABLE: os.environ.get(PROFILE_VARIABLE, str(CONFIG / "fastdds.xml"))}
     segmentation = Node(

@@ -16,7 +16,7 @@ from launch.substitutions import LaunchConfiguration
 from launch import LaunchContext, LaunchDescription
 
 HERE = Path(__file__).parent
-PASSED_ON = ("model", "image_transport", "params_file", "use_sim_time", "log_level", "respawn")
+PASSED_ON = ("model", "engine_cache", "image_transport", "params_file", "use_sim_time", "log_level", "respawn")
 BOOLEAN = ["true", "false"]
 ARGUMENTS = (
     DeclareLaunchArgument("cameras", description="Namespaces of the cameras, comma-separated, e.g. front,left,rear."),
@@ -34,6 +34,11 @@ ARGUMENTS = (
         "model",
         default_value="",
         description="Model file they all open: .onnx, .safetensors or .engine. Required here or in params_file.",
+    ),
+    DeclareLaunchArgument(
+        "engine_cache",
+        default_value="",
+        description="Folder that keeps TensorRT engines of an .onnx model, for all. Empty: as params_file says.",
     ),
     DeclareLaunchArgument(
         "image_transport",

@@ -1,11 +1,17 @@
-"""Fixtures that every test may use: pictures, a tiny real ONNX model, the real data where it is found."""
+"""Fixtures that every test may use: pictures, a tiny real ONNX model, a device, the real data where it is found."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from host_device import COMPILERS, HostDevice, HostKernels, HostNetwork, compile_kernels
+
+from dannet_core.inference.backends.tensorrt import TensorRTBackend
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
@@ -40,6 +46,29 @@ def real_night_frame() -> Path:
 def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real `.onnx` in the deployed format: 8 x 8 average pooling and a 1 x 1 convolution, 64 x 96 pixels in."""
     return write_tiny_onnx(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+    """The CUDA kernels' arithmetic compiled for this machine's CPU; skips without a compiler."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        pytest.skip(f"no C++ compiler here, looked for {', '.join(COMPILERS)}: apt install g++")
+    return compile_kernels(compiler, tmp_path_factory.mktemp("host"))
+
+
+@pytest.fixture
+def make_backend(host_kernels: HostKernels, tiny_onnx: Path) -> Callable[..., tuple[TensorRTBackend, HostDevice]]:
+    """Makes a `TensorRTBackend` on the host device; gives both."""
+
+    def make(
+        seed: int = 0, kind: str = "float32", graphs: bool = True, **device_options: Any
+    ) -> tuple[TensorRTBackend, HostDevice]:
+        device = HostDevice(host_kernels, seed, **device_options)
+        network = HostNetwork(tiny_onnx, device, kind)
+        return TensorRTBackend(device, network, network.metadata, "host", graphs=graphs), device
+
+    return make
 
 
 def write_tiny_onnx(path: Path, size: tuple[int, int] = (64, 96), **metadata: object) -> Path:

@@ -19,8 +19,6 @@ from dannet_core.pixels import Labels
 
 REWEIGHT_METHODS: Final = ("probabilities", "logits", "none")
 """What w multiplies: the likelihoods (the paper), the logits (the released code), or nothing."""
-BLOCK_ROWS: Final = 8
-"""Camera rows interpolated at once for the confidence: 19 x 8 x 1920 floats stay in the second-level cache."""
 EXP_FLOOR: Final = -80.0
 """Scores this far below the best are raised to it: exp(-80) is the smallest power of e that float32 holds in full."""
 
@@ -169,7 +167,7 @@ def _argmax_first_axis(values: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]
 
 
 def upsample_confidence(scores: Floats, size: tuple[int, int], align_corners: bool = True) -> Floats:
-    """Softmax likelihood of the best class at every pixel, in row blocks.
+    """Softmax likelihood of the best class at every pixel, row by row: 19 x 1920 floats stay in the cache.
 
     Args:
         scores: h x w x K float32.
@@ -183,19 +181,28 @@ def upsample_confidence(scores: Floats, size: tuple[int, int], align_corners: bo
     # Softmax does not see an offset shared by the classes, and interpolation carries one along; with it no exp
     # overflows, and the floor keeps the sum above zero where two far classes meet.
     scores = np.maximum(scores - scores.max(axis=2, keepdims=True), EXP_FLOOR)
-    scores = np.ascontiguousarray(scores.transpose(2, 0, 1))
-    rows, columns = (axis_positions(n, p, align_corners) for n, p in zip(scores.shape[1:], size, strict=True))
+    scores = np.ascontiguousarray(scores.transpose(0, 2, 1))
+    rows, columns = (axis_positions(n, p, align_corners) for n, p in zip(scores.shape[::2], size, strict=True))
     confidence = np.empty(size, dtype=np.float32)
-    for start in range(0, size[0], BLOCK_ROWS):
-        block = slice(start, min(start + BLOCK_ROWS, size[0]))
-        low = rows.low[block]
-        narrow = _between(scores[:, low], scores[:, low + 1], rows.fraction[block, None])
-        likelihoods = np.take(np.diff(narrow, axis=2), columns.low, axis=2)
-        likelihoods *= columns.fraction
-        likelihoods += np.take(narrow, columns.low, axis=2)
-        np.exp(likelihoods, out=likelihoods)
-        np.divide(likelihoods.max(axis=0), likelihoods.sum(axis=0), out=confidence[block])
+    likelihoods = np.empty((scores.shape[1], size[1]), dtype=np.float32)
+    lower = _stretched(scores[0], columns)
+    for sample in range(len(scores) - 1):
+        upper, lower = lower, _stretched(scores[sample + 1], columns)
+        step = lower - upper
+        for row in range(*np.searchsorted(rows.low, (sample, sample + 1))):
+            np.multiply(step, rows.fraction[row], out=likelihoods)
+            np.add(likelihoods, upper, out=likelihoods)
+            np.exp(likelihoods, out=likelihoods)
+            np.divide(likelihoods.max(axis=0), likelihoods.sum(axis=0), out=confidence[row])
     return confidence
+
+
+def _stretched(samples: Floats, columns: AxisPositions) -> Floats:
+    """K x w samples of one row to K x W, along the row first: picking columns costs more than all the rest."""
+    stretched = np.take(np.diff(samples, axis=1), columns.low, axis=1)
+    stretched *= columns.fraction
+    stretched += np.take(samples, columns.low, axis=1)
+    return stretched
 
 
 def _between(a: Floats, b: Floats, fraction: Floats) -> Floats:

@@ -27,6 +27,7 @@ HEALTHY = Health(
     state="active",
     failure="",
     opening_s=0.0,
+    opening="",
     input=InputFacts("/front/image", publishers=1, reliability="reliable"),
     received=10,
     counts=dict.fromkeys(OUTCOMES, 0) | {"processed": 10},
@@ -127,7 +128,7 @@ def test_report_arrives_while_the_worker_hangs(make_rig: Callable[..., Any], nig
     rig.listen("label")
     release, worker = threading.Event(), rig.node._session.worker
     label = worker._label
-    worker._label = lambda segmenter, received: (release.wait(20), label(segmenter, received))
+    worker._label = lambda *frame: (release.wait(20), label(*frame))
     camera.publish(to_image(night, "rgb8", Header()))
     rig.until(lambda: any("worker busy for" in report.message for report in reports))
     hung = next(report for report in reports if "worker busy for" in report.message)
@@ -145,10 +146,10 @@ def test_failing_backend_is_reported_and_survived(make_rig: Callable[..., Any], 
     worker = rig.node._session.worker
     label, kept = worker._label, []
 
-    def lose_the_session(segmenter: Any, received: Any) -> None:
+    def lose_the_session(segmenter: Any, *frame: Any) -> None:
         kept.append((segmenter._backend, segmenter._backend._session))
         segmenter._backend.close()
-        label(segmenter, received)
+        label(segmenter, *frame)
 
     worker._label = lose_the_session
     camera.publish(to_image(night, "rgb8", Header()))
@@ -166,7 +167,7 @@ def test_worker_left_behind_does_not_block_cleanup(make_rig: Callable[..., Any],
     rig.listen("label")
     release, worker = threading.Event(), rig.node._session.worker
     label = worker._label
-    worker._label = lambda segmenter, received: (release.wait(30), label(segmenter, received))
+    worker._label = lambda *frame: (release.wait(30), label(*frame))
     camera.publish(to_image(night, "rgb8", Header()))
     rig.until(lambda: worker.busy_s > 0)
     started = time.monotonic()

@@ -14,7 +14,17 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
 
 ROOT = Path(__file__).parents[2]
-SHARED = {"model", "image", "image_transport", "threads", "params_file", "use_sim_time", "log_level", "respawn"}
+SHARED = {
+    "model",
+    "engine_cache",
+    "image",
+    "image_transport",
+    "threads",
+    "params_file",
+    "use_sim_time",
+    "log_level",
+    "respawn",
+}
 ARGUMENTS = {
     "night_seg": SHARED | {"camera_info", "namespace", "rviz"},
     "night_seg_multi": SHARED | {"cameras"},

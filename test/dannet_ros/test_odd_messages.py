@@ -96,9 +96,10 @@ class OddMessages:
 
     def any_encoding(self) -> Any:
         name = self._random.choice(list(ENCODINGS))
-        step = 72 * ENCODINGS[name].bytes_per_pixel
+        encoding = ENCODINGS[name]
+        step = 72 * encoding.bytes_per_pixel
         message = Image(height=80, width=72, step=step, encoding=name)
-        message.data = array.array("B", self._random.randbytes(step * 80))
+        message.data = array.array("B", self._random.randbytes(int(step * 80 * encoding.rows_per_row)))
         return message
 
 

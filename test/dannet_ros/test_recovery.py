@@ -58,10 +58,10 @@ def break_backend(rig: Any) -> threading.Event:
     def fail(*_: Any) -> Any:
         raise BackendError("CUDA error 700: an illegal memory access was encountered")
 
-    def label_badly(segmenter: Any, received: Any) -> None:
+    def label_badly(segmenter: Any, *frame: Any) -> None:
         backend = segmenter._backend
         infer, backend.infer = backend.infer, fail if broken.is_set() else backend.infer
-        label(segmenter, received)
+        label(segmenter, *frame)
         backend.infer = infer
 
     worker._label = label_badly
@@ -155,7 +155,7 @@ def test_hang_is_reported_before_the_next_period(make_rig: Callable[..., Any], n
     rig.until(lambda: rig.node._diagnostics._publisher.get_subscription_count() > 0)
     release, worker = threading.Event(), rig.node._session.worker
     label = worker._label
-    worker._label = lambda segmenter, received: (release.wait(20), label(segmenter, received))
+    worker._label = lambda *frame: (release.wait(20), label(*frame))
     rig.node._on_image(to_image(night, "rgb8", Header()))
     rig.until(lambda: reports)
     assert reports[0].level == DiagnosticStatus.ERROR

@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32, Float32MultiArray, Header
 
 from dannet_core.classes import CLASS_NAMES
+from dannet_core.inference.camera_image import CameraImage
 from dannet_ros.conversions import to_image, to_rgb
 from dannet_ros.diagnostics import NOTHING_COUNTED, findings, values
 from dannet_ros.frame_statistics import STAGES
@@ -65,15 +66,15 @@ def test_frame_too_old_once_labelled_is_not_published(make_rig: Callable[..., An
     worker, takes_ms = rig.node._session.worker, [150]
     label = worker._label
 
-    def slow_label(segmenter: Any, received: Any) -> None:
-        segment = type(segmenter).segment
+    def slow_label(segmenter: Any, *frame: Any) -> None:
+        collect = type(segmenter).collect
 
-        def slow(*arguments: Any, **options: Any) -> Any:
+        def slow() -> Any:
             clock_ms[0] += takes_ms[0]
-            return segment(segmenter, *arguments, **options)
+            return collect(segmenter)
 
-        segmenter.segment = slow
-        label(segmenter, received)
+        segmenter.collect = slow
+        label(segmenter, *frame)
 
     worker._label = slow_label
     clock_ms[0] = 1000
@@ -154,7 +155,7 @@ def test_figures_of_trust_are_reported(make_rig: Callable[..., Any], night: np.n
     send(rig, night, 1000, 1033)
     shown = values(rig.node._health())
     assert shown["labels changed %"] == "0.00"
-    assert float(shown["picture mean 0..255"]) == pytest.approx(night[::8, ::8].mean(), abs=0.06)
+    assert float(shown["picture mean 0..255"]) == pytest.approx(CameraImage.from_rgb(night).mean_intensity(), abs=0.06)
     send(rig, 255 - night, 1066)
     assert float(values(rig.node._health())["labels changed %"]) > 1
     assert "the model is for night" in findings(rig.node._health(), NOTHING_COUNTED)[0].text

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dannet_core.errors import ImageError
-from dannet_core.inference.camera_image import CameraImage
+from dannet_core.inference.camera_image import ENCODINGS, CameraImage
 
 
 def test_an_rgb_array_becomes_a_view_whatever_the_distance_of_its_rows():
@@ -47,3 +47,33 @@ def test_the_last_row_needs_no_padding():
 def test_contradicting_fields_are_named(height, width, step, encoding, said):
     with pytest.raises(ImageError, match=said):
         CameraImage(np.zeros(100_000, np.uint8), height, width, step, encoding)
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8", "bayer_rggb8", "bayer_gbrg8"])
+def test_mean_intensity_is_that_of_the_picture(encoding):
+    """A picture in which every phase of a mosaic has another brightness."""
+    channels = ENCODINGS[encoding].bytes_per_pixel
+    rows = np.tile(np.array([[10, 60], [90, 240]], np.uint8), (49, 56))[:, :, None].repeat(channels, axis=2)
+    padded = np.pad(rows.reshape(98, -1), ((0, 0), (0, 5)), constant_values=255)
+    camera = CameraImage(padded.reshape(-1), 98, 112, padded.shape[1], encoding)
+    assert camera.mean_intensity() == pytest.approx(100)
+
+
+def test_mean_intensity_leaves_alpha_out():
+    rgba = np.full((70, 70, 4), 255, np.uint8)
+    rgba[:, :, :3] = (10, 20, 60)
+    assert CameraImage(rgba.reshape(-1), 70, 70, 280, "rgba8").mean_intensity() == pytest.approx(30)
+
+
+@pytest.mark.parametrize("encoding", ["uyvy", "yuyv", "nv12"])
+@pytest.mark.parametrize("grey", [0, 100, 255])
+def test_mean_intensity_of_yuv_is_its_stretched_luma(encoding, grey):
+    luma = round(16 + grey * 219 / 255)
+    if encoding == "nv12":
+        rows = np.vstack([np.full((64, 80), luma), np.full((32, 80), 128)])
+    else:
+        rows = np.full((64, 80, 2), 128)
+        rows[:, :, int(encoding == "uyvy")] = luma
+    camera = CameraImage(rows.astype(np.uint8).reshape(-1), 64, 80, rows.size // len(rows), encoding)
+    assert camera.mean_intensity() == pytest.approx(camera.to_rgb().mean(), abs=1)
+    assert camera.mean_intensity() == pytest.approx(grey, abs=1)

@@ -5,20 +5,75 @@ Kernels are the real arithmetic, compiled for the host; the network is a real ON
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
+import dannet_core.inference.kernels as kernels
 from dannet_core.errors import BackendError, EngineError
 from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
-from dannet_core.inference.backends.tensorrt import TensorRTBackend
-from dannet_core.inference.kernels.jobs import CameraJob, LabelJob
+from dannet_core.inference.camera_image import CameraImage
+from dannet_core.inference.kernels.jobs import BLOCK_COLUMNS, BLOCK_ROWS, CameraFormat, CameraJob, LabelJob
 
+KERNEL_FOLDER = Path(kernels.__file__).parent
+COMPILERS = ("g++", "clang++", "c++")
+SOURCE = Path(__file__).parent / "dannet_core" / "inference" / "kernels" / "host_kernels.cpp"
 JOBS = {"camera_to_network": CameraJob, "logits_to_outputs": LabelJob}
 POISON = 0xA5
+
+
+class HostKernels:
+    """Both kernels as CPU functions that take the same jobs, through the same tables and staging."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+
+    def run(self, name: str, job: CameraJob | LabelJob) -> None:
+        getattr(self.library, name)(ctypes.byref(job), BLOCK_ROWS, BLOCK_COLUMNS)
+
+    def network_input(self, camera: CameraImage, launch) -> np.ndarray:
+        network = np.full((3, *launch.shape), np.nan, np.float16 if launch.half else np.float32)
+        self.run("camera_to_network", launch.job(address(camera.data), address(network), addresses(launch.tables)))
+        return network
+
+    def outputs(self, camera: CameraImage, logits, launch, scaling, wanted, min_confidence=0.0, alpha=0.5) -> dict:
+        logits = np.ascontiguousarray(logits)
+        tables = addresses({**launch.tables, "factor": scaling.factor, "offset": scaling.offset})
+        size = camera.size
+        kinds = {
+            "labels": np.full(size, 77, np.uint8),
+            "confidence": np.full(size, np.nan, np.float32),
+            "confidence_bytes": np.full(size, 77, np.uint8),
+            "color": np.full((*size, 3), 77, np.uint8),
+            "overlay": np.full((*size, 3), 77, np.uint8),
+        }
+        outputs = {name: kinds[name] for name in wanted}
+        job = launch.job(address(camera.data), address(logits), tables, addresses(outputs), min_confidence, alpha)
+        self.run("logits_to_outputs", job)
+        return outputs
+
+
+def address(array: np.ndarray) -> int:
+    return array.ctypes.data
+
+
+def addresses(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: address(array) for name, array in arrays.items()}
+
+
+def format_of(camera: CameraImage) -> CameraFormat:
+    return CameraFormat(camera.height, camera.width, camera.step, camera.encoding)
+
+
+def compile_kernels(compiler: str, folder: Path) -> HostKernels:
+    library = folder / "host_kernels.so"
+    options = ["-std=c++11", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{KERNEL_FOLDER}"]
+    subprocess.run([compiler, *options, "-o", str(library), str(SOURCE)], check=True, timeout=100)
+    return HostKernels(ctypes.CDLL(str(library)))
 
 
 class HostStream(deque):
@@ -218,15 +273,3 @@ class HostNetwork:
         }
         output = self._backend.infer(arrays["image"].astype(np.float32), with_relit=True)
         arrays["stride_logits"][0], arrays["relit"][0] = output.logits, output.relit
-
-
-@pytest.fixture
-def make_backend(host_kernels, tiny_onnx):
-    """Makes a `TensorRTBackend` on the host device; gives both."""
-
-    def make(seed: int = 0, kind: str = "float32", graphs: bool = True, **device_options):
-        device = HostDevice(host_kernels, seed, **device_options)
-        network = HostNetwork(tiny_onnx, device, kind)
-        return TensorRTBackend(device, network, network.metadata, "host", graphs=graphs), device
-
-    return make

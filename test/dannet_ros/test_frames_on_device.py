@@ -1,0 +1,166 @@
+"""The node where a device does the whole frame: the CUDA kernels' arithmetic, compiled for this machine's CPU."""
+
+from __future__ import annotations
+
+import array
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
+
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from dannet_core import NightSegmenter
+from dannet_core.inference.backends.frame_slot import SlotStride
+from dannet_core.inference.frame import EXTRA_OUTPUTS
+from dannet_ros.conversions import to_image, to_rgb
+
+pytestmark = pytest.mark.ros
+OUTPUTS = ("label", "color", "overlay", "relit", "confidence")
+
+
+@pytest.fixture
+def make_device_rig(
+    make_rig: Callable[..., Any], make_backend: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """A rig whose worker opens a segmenter on the host device."""
+    monkeypatch.setattr(
+        "dannet_ros.session.open_model",
+        lambda _parameters, settings, _opening: NightSegmenter(make_backend()[0], settings),
+    )
+    return make_rig
+
+
+@pytest.fixture
+def picture(night: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(night[:, :208])
+
+
+def encoded(picture: np.ndarray, encoding: str) -> Any:
+    """A picture as a camera of that encoding sends it, rows padded."""
+    if encoding == "bgr8":
+        rows = picture[:, :, ::-1]
+    elif encoding == "nv12":
+        planar = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+        colour = planar[150:].reshape(2, 75, 104)
+        rows = np.vstack([planar[:150], np.stack([colour[0], colour[1]], axis=2).reshape(75, 208)])
+    else:
+        rows = picture if encoding == "rgb8" else picture[:, :, 1]
+    rows = np.ascontiguousarray(rows).reshape(len(rows), -1)
+    padded = np.pad(rows, ((0, 0), (0, 16)), constant_values=170)
+    message = Image(height=150, width=208, encoding=encoding, step=padded.shape[1], header=Header(frame_id=encoding))
+    message.data = array.array("B", padded.tobytes())
+    return message
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "nv12", "8UC1", "bayer_rggb8"])
+def test_outputs_of_the_device_are_those_of_the_cpu(
+    make_device_rig: Callable[..., Any], tiny_onnx: Path, picture: np.ndarray, encoding: str
+) -> None:
+    rig = make_device_rig(overlay_alpha=0.3)
+    rig.listen(*OUTPUTS)
+    message = encoded(picture, encoding)
+    rig.node._on_image(message)
+    rig.until(lambda: all(len(rig.came[name]) == 1 for name in OUTPUTS))
+    assert {rig.came[name][0].header.frame_id for name in OUTPUTS} == {encoding}
+    with NightSegmenter.load(tiny_onnx) as segmenter:
+        rgb = to_rgb(message)
+        wanted = segmenter.segment(rgb, outputs=EXTRA_OUTPUTS, alpha=0.3)
+    got = {name: to_rgb(rig.came[name][0]) for name in OUTPUTS}
+    assert (got["label"][:, :, 0] == wanted.labels).mean() >= 0.9999
+    for name, expected in [
+        ("color", wanted.colorize()),
+        ("overlay", wanted.outputs["overlay"]),
+        ("relit", wanted.relit),
+        ("confidence", np.dstack([wanted.confidence_bytes] * 3)),
+    ]:
+        off = np.abs(got[name].astype(int) - expected).max(axis=2)
+        assert (off <= 1).mean() >= 0.9999, name
+    assert rig.node._health().intensity == pytest.approx(rgb.mean(), abs=8)
+
+
+def test_waiting_frame_is_begun_before_the_one_before_it_is_published(
+    make_device_rig: Callable[..., Any], tiny_onnx: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four frames while the first is in the network: the second and third are overtaken, nothing is queued behind."""
+    rig = make_device_rig()
+    rig.listen("label")
+    session, did, release = rig.node._session, [], threading.Event()
+    publish, submit, collect = session.publishers.publish, NightSegmenter.submit, NightSegmenter.collect
+
+    def noted_publish(header: Any, *rest: Any) -> None:
+        did.append(f"publish {header.stamp.sec}")
+        publish(header, *rest)
+
+    def noted_submit(self: NightSegmenter, *camera: Any, **options: Any) -> None:
+        did.append("submit")
+        submit(self, *camera, **options)
+
+    def noted_collect(self: NightSegmenter) -> Any:
+        made = collect(self)
+        did.append("collect")
+        assert release.wait(20)
+        return made
+
+    session.publishers.publish = noted_publish
+    monkeypatch.setattr(NightSegmenter, "submit", noted_submit)
+    monkeypatch.setattr(NightSegmenter, "collect", noted_collect)
+    pictures = {second: np.roll(picture, 16 * second, axis=1) for second in (1, 2, 3, 4)}
+
+    def send(second: int) -> None:
+        rig.node._on_image(to_image(pictures[second], "rgb8", Header(stamp=Time(sec=second))))
+
+    send(1)
+    rig.until(lambda: did == ["submit", "collect"])
+    for second in (2, 3, 4):
+        send(second)
+    release.set()
+    rig.until(lambda: len(rig.came["label"]) == 2)
+    assert did == ["submit", "collect", "submit", "publish 1", "collect", "publish 4"]
+    rig.until(rig.settled)
+    assert {k: v for k, v in rig.node.counts.items() if v} == {"received": 4, "processed": 2, "replaced": 2}
+    monkeypatch.undo()
+    with NightSegmenter.load(tiny_onnx) as segmenter:
+        for message in rig.came["label"]:
+            wanted = segmenter.segment(pictures[message.header.stamp.sec]).labels
+            assert (to_rgb(message)[:, :, 0] == wanted).mean() >= 0.9999
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+def test_bad_frame_harms_neither_the_one_before_nor_the_one_after(
+    make_device_rig: Callable[..., Any], picture: np.ndarray, bad: int
+) -> None:
+    rig = make_device_rig()
+    rig.listen("label")
+    for second in (1, 2, 3):
+        message = to_image(picture, "rgb8", Header(stamp=Time(sec=second)))
+        if second == bad:
+            message.step = 5
+        rig.node._on_image(message)
+        rig.until(rig.settled)
+    rig.until(lambda: len(rig.came["label"]) == 2)
+    assert [m.header.stamp.sec for m in rig.came["label"]] == [second for second in (1, 2, 3) if second != bad]
+    assert rig.node.counts["malformed"] == 1
+
+
+def test_the_network_output_stays_on_the_device(
+    make_device_rig: Callable[..., Any], picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prediction kept too long would be fetched, megabytes of it, before its buffers are used again."""
+    rig, fetched = make_device_rig(), []
+    get = SlotStride._get
+    monkeypatch.setattr(SlotStride, "_get", lambda self, name: (fetched.append(name), get(self, name))[1])
+    rig.listen("label", "overlay", "confidence")
+    for second in range(1, 8):
+        rig.node._on_image(to_image(picture, "rgb8", Header(stamp=Time(sec=second))))
+        rig.until(rig.settled)
+    assert rig.node.counts["processed"] == 7
+    assert fetched == []
