@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT))
 OUTPUTS = ("label", "color", "overlay", "relit", "confidence", "camera_info")
 FRAME_ID = "bench_camera"
 SETTLE_S = 1.5
+PATIENCE_S = 900.0
+"""An engine may have to be built first."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -222,7 +224,7 @@ def node_arguments(arguments: argparse.Namespace, model: Path) -> list[str]:
 
 
 def wait_until_active(live: Path, node: Process, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and node.running():
         if live.exists() and '"state": "active"' in live.read_text():
             return

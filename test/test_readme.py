@@ -16,7 +16,8 @@ def test_the_parameters_it_shows_are_those_of_the_node():
     assert len(rows) > 3
     for name, default in rows.items():
         spec = parameters.specs()[name]
-        assert default == ("required" if name == "model" else f"`{spec.default}`"), name
+        shown = "required" if name == "model" else f"`{spec.default}`" if spec.default != "" else "empty"
+        assert default == shown, name
 
 
 def test_every_verb_it_shows_exists(repository):

@@ -24,7 +24,7 @@ class Settings:
 
     model: Path = option("fp32 .onnx with logits, from `dannet export`")
     out: Path = option(".onnx to write")
-    frames: list[Path] = option("images, or folders of them, such as the camera takes")
+    frames: list[Path] = option("images and videos, or folders of them, such as the camera takes; bags: see bag_frames")
     max_frames: int = option("frames used, evenly picked; every fourth only measures", 64, limits=(2, 10_000))
     method: str = option("how ranges follow from the frames", "percentile", choices=tuple(METHODS))
     percentile: float = option("percent of the values inside the range", 99.99, limits=(50, 100))

@@ -1,4 +1,4 @@
-"""`python -m dannet_ros.replay VERB ...`: make_bag, evaluate_bag and play."""
+"""`python -m dannet_ros.replay VERB ...`: make_bag, bag_frames, evaluate_bag and play."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dannet_core.program import Program
 
 VERBS: Final = {
     "make_bag": "a folder of images or a video, with labels, to a rosbag2",
+    "bag_frames": "pictures of a rosbag2 as PNG files",
     "evaluate_bag": "a model's quality and speed on a bag: JSON, HTML report, and a bag with the labels",
     "play": "publish a bag's camera topics at the rate of their stamps",
 }

@@ -70,8 +70,9 @@ def test_camera_kernel_equals_the_cpu_path(device, camera_format, encoding, resi
     launch = camera_launch(camera_format(camera), (540, 960), False, resize)
     stream = device.stream()
     buffers = on_device(device, stream, {"camera": data, "out": np.full((3, 540, 960), np.nan, np.float32)})
-    tables = {name: buffer.address for name, buffer in on_device(device, stream, launch.tables).items()}
-    job = launch.job(buffers["camera"].address, buffers["out"].address, tables)
+    tables = on_device(device, stream, launch.tables)  # kept: memory is given back with the last reference to it
+    addresses = {name: buffer.address for name, buffer in tables.items()}
+    job = launch.job(buffers["camera"].address, buffers["out"].address, addresses)
     device.launch("camera_to_network", bytes(job), launch.grid, launch.shared_bytes, stream)
     ours = fetch(device, stream, buffers["out"], (3, 540, 960), np.float32)
     difference = np.abs(ours - preprocess(camera.to_rgb(), (540, 960), resize)[0]) * (IMAGENET_STD * 255)[:, None, None]
