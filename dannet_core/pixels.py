@@ -68,9 +68,14 @@ def denormalize(image: npt.NDArray[np.float32]) -> Rgb:
     return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
-def colorize(labels: Labels) -> Rgb:
-    """Labels to Cityscapes colours: H x W uint8 train ids to H x W x 3 uint8 RGB, 255 to black."""
-    colored = cv2.applyColorMap(labels, COLORMAP[:, None, :])
+def colorize(labels: Labels, out: Rgb | None = None) -> Rgb:
+    """Labels to Cityscapes colours: H x W uint8 train ids to H x W x 3 uint8 RGB, 255 to black.
+
+    Args:
+        labels: H x W uint8.
+        out: where to write, H x W x 3 uint8 and contiguous; None = a new array.
+    """
+    colored = cv2.applyColorMap(labels, COLORMAP[:, None, :], dst=out)
     return np.asarray(colored, dtype=np.uint8)
 
 

@@ -79,7 +79,7 @@ def to_image(pixels: Pixels, encoding: str, header: Any) -> Any:
     Args:
         pixels: H x W uint8 for ``mono8``, H x W x 3 uint8 for ``rgb8``.
         encoding: ``mono8`` or ``rgb8``.
-        header: the input's header; shared, not copied.
+        header: the input's header; shared, not copied. None = an empty one.
     """
     from sensor_msgs.msg import Image
 
@@ -96,7 +96,7 @@ def to_image(pixels: Pixels, encoding: str, header: Any) -> Any:
 class ReusedImage:
     """An Image message that is filled again for every frame: fresh megabytes cost more in page faults than in copying.
 
-    Only for messages that are published, hence serialised, before the next `fill`.
+    Only for messages that are published, hence serialised, before they are filled again.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -104,14 +104,17 @@ class ReusedImage:
         self._message: Any = None
         self._pixels: Pixels = np.empty(0, np.uint8)
 
-    def fill(self, pixels: Pixels, header: Any) -> Any:
-        """The message holding ``pixels`` (see `to_image`) under ``header``."""
-        if self._message is None or self._pixels.shape != pixels.shape:
-            self._message = to_image(pixels, self._encoding, header)
-            self._pixels = np.frombuffer(self._message.data, np.uint8).reshape(pixels.shape)
-        else:
-            np.copyto(self._pixels, pixels)
-            self._message.header = header
+    def pixels(self, height: int, width: int) -> Pixels:
+        """Where to write: the message's own memory, H x W uint8 for ``mono8``, H x W x 3 for ``rgb8``."""
+        if self._message is None or self._pixels.shape[:2] != (height, width):
+            shape = (height, width) if self._encoding == "mono8" else (height, width, 3)
+            self._message = to_image(np.zeros(shape, np.uint8), self._encoding, None)
+            self._pixels = np.frombuffer(self._message.data, np.uint8).reshape(shape)
+        return self._pixels
+
+    def message(self, header: Any) -> Any:
+        """What was written, under ``header``."""
+        self._message.header = header
         return self._message
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -38,60 +36,68 @@ CAMERA_INFOS_KEPT: Final = 512
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass
 class Picture:
-    """What outputs are made of.
+    """What outputs are made of, written straight into the messages: copying megabytes takes longer than making them."""
 
-    Attributes:
-        prediction: labels and what follows from them.
-        camera: the picture the prediction was made from.
-        alpha: opacity of the label colours in the overlay, 0..1.
-    """
+    def __init__(self, prediction: Prediction, camera: CameraImage, alpha: float) -> None:
+        """Make nothing yet.
 
-    prediction: Prediction
-    camera: CameraImage
-    alpha: float
+        Args:
+            prediction: labels and what follows from them.
+            camera: the picture the prediction was made from.
+            alpha: opacity of the label colours in the overlay, 0..1.
+        """
+        self.size = camera.size
+        self._prediction, self._camera, self._alpha = prediction, camera, alpha
+        # Colouring by columns would take four times as long.
+        self._labels: Labels = np.ascontiguousarray(prediction.labels)
+        self._color: Pixels | None = prediction.outputs.get("color")
 
-    @cached_property
-    def labels(self) -> Labels:
-        """H x W uint8 train ids, row after row in memory: colouring by columns takes four times as long."""
-        return np.ascontiguousarray(self.prediction.labels)
+    def label(self, out: Pixels) -> None:
+        """Train ids, H x W uint8."""
+        np.copyto(out, self._labels)
 
-    @cached_property
-    def color(self) -> Pixels:
-        """The labels in Cityscapes colours, H x W x 3 uint8 RGB; made once for the two outputs that show it."""
-        made = self.prediction.outputs.get("color")
-        return colorize(self.labels) if made is None else made
+    def color(self, out: Pixels) -> None:
+        """The labels in Cityscapes colours, H x W x 3 uint8 RGB."""
+        if self._color is None:
+            self._color = colorize(self._labels, out)
+        else:
+            np.copyto(out, self._color)
 
-    @property
-    def overlay(self) -> Pixels:
+    def overlay(self, out: Pixels) -> None:
         """The label colours blended over the picture, H x W x 3 uint8 RGB."""
-        made = self.prediction.outputs.get("overlay")
+        made = self._prediction.outputs.get("overlay")
         if made is not None:
-            return made
-        blended = cv2.addWeighted(self.camera.to_rgb(), 1.0 - self.alpha, self.color, self.alpha, 0.0)
-        return np.asarray(blended, dtype=np.uint8)
+            np.copyto(out, made)
+            return
+        if self._color is None:
+            self._color = colorize(self._labels)
+        cv2.addWeighted(self._camera.to_rgb(), 1.0 - self._alpha, self._color, self._alpha, 0.0, dst=out)
 
-    @property
-    def confidence(self) -> Pixels:
+    def relit(self, out: Pixels) -> None:
+        """The picture as the relighting network hands it on, H x W x 3 uint8 RGB."""
+        np.copyto(out, self._prediction.relit)
+
+    def confidence(self, out: Pixels) -> None:
         """Likelihood of the label, H x W uint8, 255 = certain."""
-        return self.prediction.confidence_bytes
+        np.copyto(out, self._prediction.confidence_bytes)
 
 
 class _Output(NamedTuple):
     encoding: str
-    make: Callable[[Picture], Pixels]
+    write: Callable[[Picture, Pixels], None]
 
 
 OUTPUTS: Final = MappingProxyType(
     {
-        "label": _Output("mono8", lambda picture: picture.labels),
-        "color": _Output("rgb8", lambda picture: picture.color),
-        "overlay": _Output("rgb8", lambda picture: picture.overlay),
-        "relit": _Output("rgb8", lambda picture: picture.prediction.relit),
-        "confidence": _Output("mono8", lambda picture: picture.confidence),
+        "label": _Output("mono8", Picture.label),
+        "color": _Output("rgb8", Picture.color),
+        "overlay": _Output("rgb8", Picture.overlay),
+        "relit": _Output("rgb8", Picture.relit),
+        "confidence": _Output("mono8", Picture.confidence),
     }
 )
+"""In order of publishing; the overlay is made from the colours of the message before."""
 
 
 class Publishers:
@@ -121,7 +127,8 @@ class Publishers:
         """Make and publish the wanted outputs with ``header`` as it came."""
         for name, output in OUTPUTS.items():
             if name in wanted:
-                self._images[name].publish(self._messages[name].fill(output.make(picture), header))
+                output.write(picture, self._messages[name].pixels(*picture.size))
+                self._images[name].publish(self._messages[name].message(header))
 
     def remember_camera_info(self, message: Any) -> None:
         """Keep a camera_info until the labels of the same stamp are published."""

@@ -68,7 +68,7 @@ def _parameter_row(spec: ParameterSpec) -> tuple[str, ...]:
         default = default.lower()
     return (
         f"`{spec.name}`",
-        f"`{default}`" if default else "required",
+        f"`{default}`" if default else "required" if spec.name == "model" else "empty",
         spec.expected,
         "yes" * spec.live,
         spec.description,

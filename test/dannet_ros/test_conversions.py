@@ -151,7 +151,8 @@ def test_reused_message_follows_pixels_header_and_size(rgb: np.ndarray) -> None:
     reused = ReusedImage("mono8")
     for grey in (rgb[:, :, 0], rgb[:, :, 1], rgb[:64, :70, 2]):
         header = Header(frame_id=str(grey.shape))
-        sent = reused.fill(grey, header)
+        np.copyto(reused.pixels(*grey.shape), grey)
+        sent = reused.message(header)
         assert sent.header is header
         assert (sent.height, sent.width, sent.step) == (*grey.shape, grey.shape[1])
         np.testing.assert_array_equal(np.frombuffer(sent.data, np.uint8).reshape(grey.shape), grey)

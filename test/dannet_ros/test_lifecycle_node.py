@@ -68,8 +68,8 @@ def test_makes_only_what_is_subscribed(make_rig: Callable[..., Any], night: np.n
     rig = make_rig()
     made: list[str] = []
     for name, message in rig.node._session.publishers._messages.items():
-        fill = message.fill
-        message.fill = lambda pixels, head, name=name, fill=fill: (made.append(name), fill(pixels, head))[1]
+        pixels = message.pixels
+        message.pixels = lambda *size, name=name, pixels=pixels: (made.append(name), pixels(*size))[1]
     camera = rig.camera(Image, "image")
     camera.publish(to_image(night, "rgb8", header()))
     rig.until(lambda: rig.node.counts["unwatched"] == 1)
