@@ -105,13 +105,15 @@ class LostFrames:
     """Counts frames that never arrived: those the middleware reports, and the gaps between the stamps of the others.
 
     Some middlewares report nothing, and none knows of frames lost before it; where most frames are lost, gaps tell too
-    little. So the larger of the two counts. The usual interval follows from the last ones. Stamps that stand still or
-    go back (a looping bag) start afresh; a gap of more than 30 intervals is a camera that paused.
+    little. So the larger of the two counts. The usual interval follows from the last ones. A gap counts when the frame
+    after it is there: where that one comes early, the one before was late and nothing was lost. Stamps that stand still
+    or go back (a looping bag) start afresh; a gap of more than 30 intervals is a camera that paused.
     """
 
     def __init__(self) -> None:
         self._intervals_ns: deque[int] = deque(maxlen=31)
         self._last_ns: int | None = None
+        self._gap_ns = 0
         self._in_gaps = 0
         self._reported = 0
         self.last_lost_at_s: float | None = None
@@ -121,16 +123,20 @@ class LostFrames:
         last, self._last_ns = self._last_ns, stamp_ns
         if last is None:
             return
-        interval = stamp_ns - last
+        interval, gap, self._gap_ns = stamp_ns - last, self._gap_ns, 0
         if interval <= 0:
             self._intervals_ns.clear()
             return
         usual = self.usual_interval_ns
         self._intervals_ns.append(interval)
-        if usual is None or interval < 1.5 * usual or interval > _PAUSE_INTERVALS * usual:
+        if usual is None:
             return
-        self._in_gaps += round(interval / usual) - 1
-        self.last_lost_at_s = time.monotonic()
+        is_gap = 1.5 * usual <= interval <= _PAUSE_INTERVALS * usual
+        self._gap_ns = interval if is_gap else 0
+        lost = 0 if gap == 0 else round(gap / usual) - 1 if is_gap else round((gap + interval) / usual) - 2
+        if lost > 0:
+            self._in_gaps += lost
+            self.last_lost_at_s = time.monotonic()
 
     def add_reported(self, count: int) -> None:
         """Take in that the middleware lost ``count`` more frames."""

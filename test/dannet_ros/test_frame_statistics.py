@@ -46,6 +46,24 @@ def test_counts_frames_missing_between_stamps(lost: int) -> None:
     assert (gaps.last_lost_at_s is None) == (lost == 0)
 
 
+def test_every_second_frame_missing_is_counted_and_the_last_gap_when_it_ends() -> None:
+    stamps = [i for i in range(40) if i < 20 or i % 2 == 0]
+    gaps = gaps_after([stamp * FRAME_NS for stamp in stamps])
+    assert gaps.lost == 8
+    gaps.add(39 * FRAME_NS)
+    assert gaps.lost == 9
+
+
+@pytest.mark.parametrize("late_by", [0.55, 0.8, 0.97])
+def test_a_late_frame_is_not_a_lost_one(late_by: float) -> None:
+    """A camera driver that was held up once: the frame after comes early."""
+    stamps = [i * FRAME_NS for i in range(30)]
+    stamps[15] += round(late_by * FRAME_NS)
+    gaps = gaps_after(stamps)
+    assert gaps.lost == 0
+    assert gaps.last_lost_at_s is None
+
+
 def test_what_the_middleware_reports_counts_where_it_is_more() -> None:
     lost = gaps_after([i * FRAME_NS for i in range(20) if i != 12])
     assert lost.lost == 1
