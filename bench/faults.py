@@ -231,27 +231,39 @@ def signals(model: Path, _: argparse.Namespace) -> Seen:
         node.close()
 
 
-def disk_full(_model: Path, _: argparse.Namespace) -> Seen:
-    """The node itself writes no file; what the project caches or writes goes through atomic_files."""
+def disk_full(model: Path, _: argparse.Namespace) -> Seen:
+    """What the node writes are engines, through atomic_files like all else: the old file stays, nothing half is left."""
+    import importlib.util
     import resource
 
     from dannet_core.atomic_files import write_whole
+    from dannet_core.deploy.engine_build import BuildOptions, cached_engine
     from dannet_core.errors import OutputError
 
-    with tempfile.TemporaryDirectory() as folder:
-        target = write_whole(Path(folder) / "cache.bin", b"old")
+    def refused(write: Callable[[], Any]) -> str:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
-            write_whole(target, bytes(100_000))
+            write()
         except OutputError as error:
-            message = str(error).replace(folder, "")
-        else:
-            raise SystemExit("faults: a file larger than the limit was written")
+            return str(error).replace(folder, "")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        raise SystemExit("faults: a file larger than the limit was written")
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = write_whole(Path(folder) / "cache.bin", b"old")
+        seen: Seen = {"error": refused(lambda: write_whole(target, bytes(100_000)))}
         check(target.read_bytes() == b"old", "the old file was damaged")
-    return {"error": message, "old_file": "kept"}
+        seen["old_file"] = "kept"
+        if importlib.util.find_spec("tensorrt_rtx"):
+            engines = Path(folder) / "engines"
+            options = BuildOptions(flavour="tensorrt_rtx")
+            seen["engine"] = refused(lambda: cached_engine(model, engines, options))
+            check(not list(engines.glob("*.engine*")), "half an engine was left")
+            check(cached_engine(model, engines, options).built, "no engine once there is room")
+            seen["engine_once_there_is_room"] = "built"
+    return seen
 
 
 SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], Seen]] = {

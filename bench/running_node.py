@@ -39,6 +39,7 @@ class RunningNode:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.client)
         self.status: Any = None
+        self._lifecycle: Any = None
         self.client.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.labels: list[Any] = []
         self.process = self.start()
@@ -112,11 +113,12 @@ class RunningNode:
         from lifecycle_msgs.msg import Transition
         from lifecycle_msgs.srv import ChangeState
 
-        client = self.client.create_client(ChangeState, "night_seg/change_state")
-        self.until(client.service_is_ready, "the lifecycle services")
-        future = client.call_async(ChangeState.Request(transition=Transition(label=transition)))
+        # One client for all: every new one leaves some kilobytes in the node's middleware.
+        if self._lifecycle is None:
+            self._lifecycle = self.client.create_client(ChangeState, "night_seg/change_state")
+        self.until(self._lifecycle.service_is_ready, "the lifecycle services")
+        future = self._lifecycle.call_async(ChangeState.Request(transition=Transition(label=transition)))
         self.until(future.done, f"transition {transition}")
-        self.client.destroy_client(client)
         return bool(future.result().success)
 
     def footprint(self) -> dict[str, float]:
