@@ -232,7 +232,7 @@ def signals(model: Path, _: argparse.Namespace) -> Seen:
 
 
 def disk_full(model: Path, _: argparse.Namespace) -> Seen:
-    """What the node writes are engines, through atomic_files like all else: the old file stays, nothing half is left."""
+    """The node writes engines, through atomic_files like all else: the old file stays, nothing half is left."""
     import importlib.util
     import resource
 
