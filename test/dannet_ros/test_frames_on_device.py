@@ -164,3 +164,26 @@ def test_the_network_output_stays_on_the_device(
         rig.until(rig.settled)
     assert rig.node.counts["processed"] == 7
     assert fetched == []
+
+
+def test_memory_that_does_not_suffice_fails_one_frame_and_says_so(
+    make_rig: Callable[..., Any],
+    make_backend: Callable[..., Any],
+    picture: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A camera that switches to a size for which the GPU has no room, and back."""
+    monkeypatch.setattr(
+        "dannet_ros.session.open_model",
+        lambda _parameters, settings, _opening: NightSegmenter(make_backend(capacity=4 << 20)[0], settings),
+    )
+    rig = make_rig()
+    rig.listen("label")
+    large = np.zeros((1024, 1280, 3), np.uint8)
+    for second, shown in ((1, picture), (2, large), (3, picture)):
+        rig.node._on_image(to_image(shown, "rgb8", Header(stamp=Time(sec=second))))
+        rig.until(rig.settled)
+    rig.until(lambda: len(rig.came["label"]) == 2)
+    assert [m.header.stamp.sec for m in rig.came["label"]] == [1, 3]
+    assert {k: v for k, v in rig.node.counts.items() if v} == {"received": 3, "processed": 2, "failed": 1}
+    assert "out of memory" in rig.node._health().last_problem
