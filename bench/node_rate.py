@@ -2,8 +2,8 @@
 
     python bench/node_rate.py --image night.png --outputs label --outputs label,color,overlay --out rate.json
 
-Without --model a trivially fast graph is used, so that what is measured is the node. Reports frames sent, processed,
-replaced and lost, whether every output carries a sent stamp and frame_id, latency per stage, CPU and memory.
+Without --model a trivially fast graph is used, to measure the node alone. Reports what became of every frame, whether
+every output carries a sent stamp and frame_id, latency per stage, CPU and memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ sys.path.insert(0, str(ROOT))
 OUTPUTS = ("label", "color", "overlay", "relit", "confidence", "camera_info")
 FRAME_ID = "bench_camera"
 SETTLE_S = 1.5
-PATIENCE_S = 900.0
-"""An engine may have to be built first."""
+PATIENCE_S = 900.0  # an engine may have to be built first
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -290,9 +289,8 @@ def _spread(values: list[float]) -> dict[str, float]:
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "?")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ask = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
