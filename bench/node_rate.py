@@ -106,6 +106,7 @@ def camera(arguments: argparse.Namespace, out: Path) -> None:
         images.publish(message)
         sent.append((message.header.stamp.sec, message.header.stamp.nanosec))
     out.write_text(json.dumps({"sent": sent, "late": late, "seconds": time.perf_counter() - start}))
+    time.sleep(0.5)  # the last picture lies in this process's memory and goes with it
     rclpy.shutdown()
 
 
@@ -240,10 +241,8 @@ def _sample(node: Process, source: Process, watcher: Process) -> dict[str, Any]:
     rss, cpu, elapsed = [], before, 1.0
     while source.running():
         rss.append(node.rss_mb())
-        cpu, elapsed = (
-            {name: p.cpu_s() for name, p in processes.items() if p.running()} or cpu,
-            time.monotonic() - start,
-        )
+        cpu = {name: p.cpu_s() for name, p in processes.items() if p.running()} or cpu
+        elapsed = time.monotonic() - start
         time.sleep(1.0)
     percent = {name: round((cpu.get(name, was) - was) / max(elapsed, 0.1) * 100, 1) for name, was in before.items()}
     memory = {"start": rss[0], "end": rss[-1], "max": max(rss)} if rss else {}

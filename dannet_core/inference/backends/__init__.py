@@ -42,7 +42,7 @@ def choose_backend(path: str | Path, backend: str = "auto", device: str = "auto"
             raise ModelFileError(
                 f"{path}: backend '{backend}' does not read {file.suffix} files, expected '{name}' or 'auto'"
             )
-        return Choice(_open(file, device, threads), file, f"it reads {file.suffix} files")
+        return Choice(_open(file, device, threads), file, f"the backend for {file.suffix} files")
     found = candidates(file, backend)
     if not found:
         got = f"got suffix '{file.suffix}', expected" if file.is_file() or file.suffix else "no such model: expected"

@@ -78,7 +78,7 @@ def test_a_name_without_suffix_opens_the_best_file_and_logs_why(tiny_onnx, tmp_p
 
 def test_a_suffix_goes_on_choosing_alone(tiny_onnx):
     with NightSegmenter.load(tiny_onnx) as opened:
-        assert opened.why == "it reads .onnx files"
+        assert opened.why == "the backend for .onnx files"
 
 
 def test_a_name_with_no_file_says_what_was_looked_for(tmp_path):
