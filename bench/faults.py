@@ -111,8 +111,7 @@ def backend(model: Path, _: argparse.Namespace) -> Seen:
         node.until(lambda: "worker busy" in node.message, "a hang reported while it hangs")
         seen: Seen = {"hang": node.message}
         node.is_labelled(camera, "after the hang")
-        node.send(camera, "poison")
-        node.until(lambda: "failed" in node.message, "failures reported", lambda: node.send(camera, "poisoned"))
+        node.until(lambda: "failed" in node.message, "failures reported", lambda: node.send(camera, "poison"))
         seen["poisoned"] = node.message
         node.is_labelled(camera, "after the recovery")
         check("5 frames in a row failed" in node.log(), "the model was not closed")

@@ -2,8 +2,9 @@
 
     python bench/soak.py [--seconds 3600] [--model M] [--outputs label,overlay] [--out bench/results/soak.json]
 
-Camera, node and subscriber are three processes with the shipped Fast DDS profile. Ctrl-C and SIGTERM keep what was
-measured.
+Camera, node and subscriber are three processes with the shipped Fast DDS profile. Two things tell a node that grows
+slow from a machine that does: a piece of work of always the same size is timed beside every sample, and a new node runs
+for two minutes right after the old one. Ctrl-C and SIGTERM keep what was measured.
 """
 
 from __future__ import annotations
@@ -18,15 +19,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from node_rate import ROOT, Process, fast_model, machine, node_arguments, wait_until_active
 
 WARM_UP_SHARE = 0.1
 """Share of the samples that is left out of the drift: allocators and latency windows fill first."""
+NEW_NODE_S = 120.0
+LAYERS = [np.full((1080, 1920, 3), value, np.uint8) for value in (40, 80, 0)]
+
+
+def machine_ms() -> float:
+    """Median time of blending two 1080p pictures, here and now: what an overlay takes."""
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        cv2.addWeighted(LAYERS[0], 0.5, LAYERS[1], 0.5, 0.0, dst=LAYERS[2])
+        times.append((time.perf_counter() - start) * 1e3)
+    return float(np.median(times))
 
 
 def sample(node: Process, live: Path, start: float) -> dict[str, Any]:
-    """One look at the node: memory, threads, open files, counters and latencies so far."""
+    """One look at the node: memory, threads, open files, counters and latencies so far; and at the machine's speed."""
     values = json.loads(live.read_text())["values"]
     folder = Path(f"/proc/{node.pid}")
     p50, p95, p99 = (float(part) for part in values.get("total ms p50/p95/p99", "nan/nan/nan").split("/"))
@@ -37,6 +51,7 @@ def sample(node: Process, live: Path, start: float) -> dict[str, Any]:
         "threads": len(list((folder / "task").iterdir())),
         "files": len(list((folder / "fd").iterdir())),
         "total_ms": {"p50": p50, "p95": p95, "p99": p99},
+        "machine_ms": round(machine_ms(), 2),
         **{key: int(values[key]) for key in ("received", "processed", "replaced", "failed", "lost before arrival")},
     }
 
@@ -72,6 +87,7 @@ def drift(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "rss_mb": change(lambda s: s["rss_mb"]),
         "total_p50_ms": change(lambda s: s["total_ms"]["p50"]),
         "total_p99_ms": change(lambda s: s["total_ms"]["p99"]),
+        "machine_ms": change(lambda s: s["machine_ms"]),
         "threads": [samples[0]["threads"], samples[-1]["threads"]],
         "files": [samples[0]["files"], samples[-1]["files"]],
         "rss_mb_per_hour": round(_slope_per_s(settled) * 3600, 2),
@@ -83,8 +99,10 @@ def _slope_per_s(samples: list[dict[str, Any]]) -> float:
     return float(np.polyfit(seconds, rss, 1)[0]) if len(samples) > 1 else float("nan")
 
 
-def run(arguments: argparse.Namespace, model: Path, folder: Path) -> dict[str, Any]:
+def drive(arguments: argparse.Namespace, model: Path, folder: Path, seconds: float) -> dict[str, Any]:
+    """A new node for ``seconds``: its samples, its counters at the end, its exit code."""
     script = [sys.executable, str(ROOT / "bench" / "node_rate.py")]
+    folder.mkdir()
     live = folder / "watch.live"
     outputs = ["--role", "watch", "--outputs", arguments.outputs, "--out", str(folder / "watch")]
     children = [Process([*script, *outputs], folder / "w")]
@@ -93,26 +111,39 @@ def run(arguments: argparse.Namespace, model: Path, folder: Path) -> dict[str, A
         node = Process(command, folder / "n")
         children.append(node)
         wait_until_active(live, node, folder / "n")
-        camera = ["--role", "camera", "--rate", str(arguments.rate), "--seconds", str(arguments.seconds)]
+        camera = ["--role", "camera", "--rate", str(arguments.rate), "--seconds", str(seconds)]
         camera += ["--image", str(arguments.image)] if arguments.image else []
         source = Process([*script, *camera, "--out", str(folder / "camera")], folder / "c")
         children.append(source)
-        samples = watch(node, source, live, arguments.seconds)
+        samples = watch(node, source, live, seconds)
         if not node.running():
             raise SystemExit(f"soak: the node died: {(folder / 'n').read_text()[-800:]}")
         time.sleep(2.5)
-        last = sample(node, live, time.monotonic())
-        code = node.finish()
+        return {"samples": samples, "last": sample(node, live, time.monotonic()), "code": node.finish()}
     finally:
         for child in children:
             child.kill()
+
+
+def new_node(samples: list[dict[str, Any]]) -> dict[str, float]:
+    """Medians of a short run, its first fifth left out."""
+    settled = samples[len(samples) // 5 :]
+    medians = {p: float(np.median([s["total_ms"][p] for s in settled])) for p in ("p50", "p99")}
+    return {**medians, "machine_ms": float(np.median([s["machine_ms"] for s in settled]))}
+
+
+def run(arguments: argparse.Namespace, model: Path, folder: Path) -> dict[str, Any]:
+    driven = drive(arguments, model, folder / "soak", arguments.seconds)
+    samples, last = driven["samples"], driven["last"]
+    afterwards = drive(arguments, model, folder / "new", min(NEW_NODE_S, arguments.seconds))
     elapsed = samples[-1]["second"] - samples[0]["second"]
     return {
         "seconds": round(samples[-1]["second"]),
         "drift": drift(samples),
+        "new_node_afterwards_ms": new_node(afterwards["samples"]),
         "counts": {k: last[k] for k in ("received", "processed", "replaced", "failed", "lost before arrival")},
         "cpu_percent_of_one_core": round((samples[-1]["cpu_s"] - samples[0]["cpu_s"]) / max(elapsed, 1) * 100, 1),
-        "node_exit_code": code,
+        "node_exit_code": driven["code"],
         "samples": samples[:: max(1, len(samples) // 60)],
     }
 
