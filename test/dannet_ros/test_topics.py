@@ -103,6 +103,7 @@ def test_foxglove_layout_shows_topics_the_node_publishes() -> None:
             assert TABLE[panel["imageMode"]["imageTopic"]].kind == "sensor_msgs/msg/Image"
         elif name.startswith("Diagnostic"):
             assert TABLE[panel["topicToRender"]].kind == "diagnostic_msgs/msg/DiagnosticArray"
+            assert panel.get("selectedName") in (None, "/night_seg: night segmentation")  # as in test_diagnostics
         elif name.startswith("Parameters!"):
             assert re.search(r"night_seg\.(\w+)", panel["title"]).group(1) in specs()
         else:
