@@ -162,7 +162,8 @@ class Process:
 
     def __init__(self, command: list[str], log: Path) -> None:
         self._log = log.open("w")
-        self._child = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, cwd=ROOT)
+        # In a session of its own: a terminal's Ctrl-C is for the bench, which ends its children in order.
+        self._child = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=self._log, start_new_session=True)
         self.pid = self._child.pid
 
     def cpu_s(self) -> float:

@@ -135,12 +135,19 @@ def new_node(samples: list[dict[str, Any]]) -> dict[str, float]:
 def run(arguments: argparse.Namespace, model: Path, folder: Path) -> dict[str, Any]:
     driven = drive(arguments, model, folder / "soak", arguments.seconds)
     samples, last = driven["samples"], driven["last"]
-    afterwards = drive(arguments, model, folder / "new", min(NEW_NODE_S, arguments.seconds))
+    afterwards = None
+    if samples[-1]["second"] >= arguments.seconds:
+        try:
+            seconds = min(NEW_NODE_S, arguments.seconds)
+            again = drive(arguments, model, folder / "new", seconds)["samples"]
+            afterwards = new_node(again) if again and again[-1]["second"] >= seconds else None
+        except KeyboardInterrupt:
+            print("\nstopped")
     elapsed = samples[-1]["second"] - samples[0]["second"]
     return {
         "seconds": round(samples[-1]["second"]),
         "drift": drift(samples),
-        "new_node_afterwards_ms": new_node(afterwards["samples"]),
+        "new_node_afterwards_ms": afterwards,
         "counts": {k: last[k] for k in ("received", "processed", "replaced", "failed", "lost before arrival")},
         "cpu_percent_of_one_core": round((samples[-1]["cpu_s"] - samples[0]["cpu_s"]) / max(elapsed, 1) * 100, 1),
         "node_exit_code": driven["code"],

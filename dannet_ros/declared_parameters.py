@@ -94,7 +94,7 @@ class DeclaredParameters:
         node.declare_parameter(CLASS_NAMES_PARAMETER, list(CLASS_NAMES), about, ignore_override=True)
         if CLASS_NAMES_PARAMETER in overrides:
             problems[CLASS_NAMES_PARAMETER] = _READ_ONLY
-        unknown = unknown_parameter(overrides, node._parameters)  # noqa: SLF001
+        unknown = unknown_parameter(overrides, node._parameters)  # noqa: SLF001  rclpy's own are known too
         return problems if unknown is None else {"": unknown, **problems}
 
     def _check(self, parameters: list[Any]) -> Any:

@@ -131,11 +131,15 @@ class LostFrames:
         self._intervals_ns.append(interval)
         if usual is None:
             return
-        is_gap = 1.5 * usual <= interval <= _PAUSE_INTERVALS * usual
-        self._gap_ns = interval if is_gap else 0
-        lost = 0 if gap == 0 else round(gap / usual) - 1 if is_gap else round((gap + interval) / usual) - 2
-        if lost > 0:
-            self._in_gaps += lost
+        on_time = interval < 1.5 * usual
+        if gap:
+            self._add_lost(round((gap + interval) / usual) - 2 if on_time else round(gap / usual) - 1)
+        if not on_time and interval <= _PAUSE_INTERVALS * usual:
+            self._gap_ns = interval
+
+    def _add_lost(self, count: int) -> None:
+        if count > 0:
+            self._in_gaps += count
             self.last_lost_at_s = time.monotonic()
 
     def add_reported(self, count: int) -> None:

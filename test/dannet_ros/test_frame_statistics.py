@@ -64,6 +64,12 @@ def test_a_late_frame_is_not_a_lost_one(late_by: float) -> None:
     assert gaps.last_lost_at_s is None
 
 
+def test_a_gap_before_a_pause_counts_and_the_pause_does_not() -> None:
+    """A camera that stumbles, is unplugged, and comes back a minute later."""
+    stamps = [*range(20), 21, *range(1821, 1830)]
+    assert gaps_after([stamp * FRAME_NS for stamp in stamps]).lost == 1
+
+
 def test_what_the_middleware_reports_counts_where_it_is_more() -> None:
     lost = gaps_after([i * FRAME_NS for i in range(20) if i != 12])
     assert lost.lost == 1
