@@ -203,7 +203,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _on_camera_info(self, message: Any) -> None:
         if self._active and self._session is not None:
-            self._session.publishers.remember_camera_info(message)
+            self._session.publishers.camera_info_came(message)
 
     def _on_clock_jump(self, _jump: Any) -> None:
         self._clock_jumps += 1
@@ -244,7 +244,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         finally:
             self._breakdown = ""
         self._diagnostics.report()
-        if self.get_parameter("autostart").value and not self.autostart():
+        if self.get_parameter("autostart").value and not self.autostart() and not self.stopping.is_set():
             self._give_up(f"cannot open the model again: {self.failure}")
 
     def _give_up(self, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from copy import copy
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from std_msgs.msg import Float32, Float32MultiArray, Header, MultiArrayDimension
 from dannet_core import Prediction
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.pixels import Labels, colorize
+from dannet_ros.camera_infos import CameraInfos
 from dannet_ros.conversions import ReusedImage, to_image
 from dannet_ros.frame_statistics import STAGES
 from dannet_ros.legend import legend
@@ -30,8 +30,6 @@ deep, because a label image is worth nothing once the next two exist."""
 LATCHED_QOS: Final = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-CAMERA_INFOS_KEPT: Final = 512
-"""Enough for a frame that takes 17 s at 30 Hz: its camera_info must outlive the newer ones that came meanwhile."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -107,7 +105,7 @@ class Publishers:
         self._node = node
         self._made: list[Any] = []
         self._messages = {name: ReusedImage(output.encoding) for name, output in OUTPUTS.items()}
-        self._infos: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._infos = CameraInfos()
         try:
             self._images = {name: self._create(Image, name, OUTPUT_QOS) for name in OUTPUTS}
             self._camera_info = self._create(CameraInfo, "camera_info", OUTPUT_QOS)
@@ -130,19 +128,16 @@ class Publishers:
                 output.write(picture, self._messages[name].pixels(*picture.size))
                 self._images[name].publish(self._messages[name].message(header))
 
-    def remember_camera_info(self, message: Any) -> None:
-        """Keep a camera_info until the labels of the same stamp are published."""
-        self._infos[_stamp(message.header)] = message
-        while len(self._infos) > CAMERA_INFOS_KEPT:
-            self._infos.popitem(last=False)
+    def camera_info_came(self, message: Any) -> None:
+        """Republish a camera_info with the labels of the same stamp: at once where those are out already."""
+        if self._infos.came(message):
+            self._camera_info.publish(message)
 
-    def publish_camera_info(self, header: Any) -> bool:
-        """Republish the camera_info of this very stamp; False when there is none: another one's would be a lie."""
-        message = self._infos.pop(_stamp(header), None)
-        if message is None:
-            return False
-        self._camera_info.publish(message)
-        return True
+    def publish_camera_info(self, header: Any) -> None:
+        """Republish the camera_info of this very stamp, now or when it comes: another one's would be a lie."""
+        message = self._infos.take(header)
+        if message is not None:
+            self._camera_info.publish(message)
 
     def publish_latency(self, latencies_ms: dict[str, float]) -> None:
         """Publish one frame's milliseconds by stage, where somebody listens."""
@@ -178,10 +173,6 @@ class Publishers:
         except ImportError:
             return None
         return self._create(LabelInfo, "label_info", LATCHED_QOS)
-
-
-def _stamp(header: Any) -> tuple[int, int]:
-    return header.stamp.sec, header.stamp.nanosec
 
 
 def _label_info(class_names: tuple[str, ...], stamp: Any) -> Any:

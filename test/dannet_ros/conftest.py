@@ -52,7 +52,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Rig:
     """The node, a camera and a listener on real DDS, spun by the test."""
 
-    def __init__(self, parameters: dict[str, Any]) -> None:
+    def __init__(self, name: str, parameters: dict[str, Any]) -> None:
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
@@ -62,7 +62,7 @@ class Rig:
 
         self.sensor_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        self.node = NightSegNode(parameter_overrides=overrides)
+        self.node = NightSegNode(parameter_overrides=overrides, cli_args=["--ros-args", "-r", f"__node:={name}"])
         self.other = rclpy.create_node("camera_and_listener")
         self.came: dict[str, list[Any]] = defaultdict(list)
         self._executor = SingleThreadedExecutor()
@@ -124,9 +124,9 @@ def make_rig(ros: Any, tiny_model: Path) -> Iterator[Callable[..., Rig]]:
     """Builds a rig on the tiny model; the node is configured and active unless ``start=False``."""
     rigs = []
 
-    def make(start: bool = True, **parameters: Any) -> Rig:
+    def make(start: bool = True, name: str = "night_seg", **parameters: Any) -> Rig:
         quick = {"model": str(tiny_model), "warm_up_height": 0, "warm_up_width": 0, "threads": 1}
-        rig = Rig(quick | parameters)
+        rig = Rig(name, quick | parameters)
         rigs.append(rig)
         assert not start or rig.node.autostart(), rig.node.failure
         return rig

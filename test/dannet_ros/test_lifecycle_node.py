@@ -108,13 +108,31 @@ def test_camera_info_of_the_same_stamp_is_republished(make_rig: Callable[..., An
     rig.until(lambda: len(rig.node._session.publishers._infos) == 2)
     # A slow model: a second of newer camera_infos comes before the frame's own is asked for.
     for second in range(100, 130):
-        rig.node._session.publishers.remember_camera_info(CameraInfo(header=header(second)))
+        rig.node._session.publishers.camera_info_came(CameraInfo(header=header(second)))
     images.publish(to_image(night, "rgb8", header()))
     rig.until(lambda: len(came) == 1)
     images.publish(to_image(night, "rgb8", header(50)))
     rig.until(lambda: len(rig.came["label"]) == 2)
     rig.spin(0.2)
     assert came == [sent]
+
+
+def test_camera_info_that_comes_after_the_labels_is_republished_once(
+    make_rig: Callable[..., Any], night: np.ndarray
+) -> None:
+    rig = make_rig()
+    images, infos = rig.camera(Image, "image"), rig.camera(CameraInfo, "camera_info")
+    came: list[Any] = []
+    rig.other.create_subscription(CameraInfo, "night_seg/camera_info", came.append, 10)
+    rig.listen("label")
+    images.publish(to_image(night, "rgb8", header()))
+    rig.until(lambda: len(rig.came["label"]) == 1)
+    sent = CameraInfo(header=header(), height=150, width=210)
+    for message in (CameraInfo(header=header(11)), sent, sent):
+        infos.publish(message)
+    rig.until(lambda: bool(came) and len(rig.node._session.publishers._infos) == 2)
+    rig.spin(0.2)
+    assert came == [sent], "neither one of another stamp, nor the same one twice"
 
 
 @pytest.mark.parametrize("reliable", [False, True])

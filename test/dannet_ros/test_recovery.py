@@ -120,6 +120,19 @@ def test_node_gives_up_when_the_model_cannot_be_opened_again(make_rig: Callable[
     assert rig.node._health().failure == "parameter model: no GPU left"
 
 
+def test_being_stopped_while_the_model_is_opened_again_is_not_giving_up(
+    make_rig: Callable[..., Any], night: np.ndarray
+) -> None:
+    rig = make_rig(max_failures=2)
+    rig.listen("label")
+    break_backend(rig)
+    rig.node._start = lambda: rig.node.stopping.set() or "stopped while the model was being opened"
+    send_and_settle(rig, night, frames=2)
+    rig.until(rig.node.stopping.is_set)
+    rig.spin(0.3)
+    assert not rig.node.gave_up, "SIGINT then ends the process with 0, as ever"
+
+
 def test_without_autostart_the_way_back_is_left_to_the_lifecycle_manager(
     make_rig: Callable[..., Any], night: np.ndarray
 ) -> None:
