@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from dannet_core.errors import DannetError, require
+from dannet_core.errors import DannetError, ImageError, require
 from dannet_ros.frame_statistics import OUTCOMES
 from dannet_ros.replay.bag_evaluation import stop_flag
 from dannet_ros.replay.bag_reading import CAMERA_INFO, COMPRESSED, open_bag
@@ -162,7 +162,7 @@ class _Session:
     def wait_for_node(self) -> None:
         """Until the node subscribes to the frames, its labels are seen here, and it has reported once."""
         plan = self._plan
-        with open_bag(plan.bag) as bag:
+        with open_bag(plan.bag, lenient=True) as bag:
             kinds = bag.kinds
         camera = plan.topic.removesuffix("/compressed").rpartition("/")[0]
         wanted = [
@@ -209,7 +209,10 @@ class _Session:
             raise LiveError(self._failure)
 
     def _publish(self, message: RawMessage, late_ms: float) -> None:
-        bag_stamp_ns, now_ns = stamp_of(message.data), time.time_ns()
+        try:
+            bag_stamp_ns, now_ns = stamp_of(message.data), time.time_ns()
+        except ImageError:  # the replay without DDS has refused and reported it
+            return
         stamp_ns = self._new_stamp(bag_stamp_ns, message.time_ns, now_ns)
         if message.topic == self._plan.topic:
             if stamp_ns in self.watch.frames:

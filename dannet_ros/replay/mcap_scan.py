@@ -48,8 +48,8 @@ class McapScan:
     def messages(self, names: Collection[str]) -> Iterator[RawMessage]:
         """Messages of the topics called ``names``."""
         for channel, time_ns, data in self._all():
-            topic = self._channels[channel]
-            if topic.name in names:
+            topic = self._channels.get(channel)  # none: not CDR, e.g. a channel of JSON
+            if topic is not None and topic.name in names:
                 yield RawMessage(topic.name, topic.kind, time_ns, data)
 
     def close(self) -> None:

@@ -36,8 +36,15 @@ def byte_order(data: bytes | bytearray) -> str:
 
 
 def stamp_of(data: bytes) -> int:
-    """Stamp in nanoseconds of a message whose first field is its header."""
-    seconds, nanoseconds = struct.unpack_from(byte_order(data) + "iI", data, _ENCAPSULATION)
+    """Stamp in nanoseconds of a message whose first field is its header.
+
+    Raises:
+        ImageError: the message ends before it.
+    """
+    try:
+        seconds, nanoseconds = struct.unpack_from(byte_order(data) + "iI", data, _ENCAPSULATION)
+    except (struct.error, IndexError) as error:
+        raise ImageError(f"damaged message of {len(data)} bytes: no header") from error
     return int(seconds) * 10**9 + int(nanoseconds)
 
 

@@ -40,6 +40,10 @@ class Recorder:
             topic, COMPRESSED, index, self._store.types[COMPRESSED](self._header(index, "camera"), "png", content)
         )
 
+    def bytes(self, topic: str, index: int, data: bytes) -> None:
+        """What no serialiser made, on a topic that has messages already."""
+        self._writer.write(self._connections[topic], START_NS + index * STEP_NS + 8_000_000, data)
+
     def text(self, topic: str, index: int, text: str) -> None:
         self._write(topic, "std_msgs/msg/String", index, self._store.types["std_msgs/msg/String"](text))
 

@@ -94,6 +94,20 @@ def test_a_damaged_chunk_ends_the_reading_before_it(bags, tmp_path: Path) -> Non
     assert any("damaged" in problem for problem in problems)
 
 
+def test_a_channel_that_is_not_cdr_costs_nothing_but_itself(bags, tmp_path: Path) -> None:
+    bag = bags.write(tmp_path / "bag", bags.frames(COUNT))
+    file = next(bag.glob("*.mcap"))
+    note = b"/note\x03\x00\x00\x00"
+    whole = file.read_bytes()
+    assert whole.count(note + b"cdr") >= 1
+    file.write_bytes(whole.replace(note + b"cdr", note + b"jsn")[: len(whole) // 2])
+    with open_bag(bag, lenient=True) as opened:
+        assert list(opened.kinds) == ["/camera/image"]
+    found, problems = read(bag)
+    assert len(found) > COUNT // 4
+    assert any("cut off" in problem for problem in problems), problems
+
+
 def test_what_holds_nothing_readable_stays_an_error(tmp_path: Path) -> None:
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "bag_0.mcap").write_bytes(b"nothing of the kind")

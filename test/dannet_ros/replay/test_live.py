@@ -57,6 +57,26 @@ def test_every_frame_comes_back_or_is_accounted_for_and_labels_are_those_of_the_
     assert "Live replay" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("node")
+def test_a_damaged_bag_is_replayed_as_far_as_it_goes(bags, tiny_onnx: Path, tmp_path: Path) -> None:
+    with bags.record(tmp_path / "bag") as writer:
+        recorder = bags.Recorder(writer)
+        for index, picture in enumerate(bags.frames(COUNT)):
+            recorder.image("/camera/image", index, picture)
+            if index == 2:
+                recorder.bytes("/camera/image", index, b"\0\1\0\0")
+    file = next((tmp_path / "bag").glob("*.mcap"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    result = evaluate(tmp_path / "bag", tiny_onnx, tmp_path / "out", "--live-wait", "30", "--live-rate", "0.75")
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    readable = [frame for frame in content["frames"] if "refused" not in frame]
+    assert COUNT // 4 < len(readable) == len(content["frames"]) - 1 < COUNT
+    live = content["timing"]["live"]
+    assert live["sent"] == len(readable)
+    assert live["labelled"] + sum(live["dropped"].values()) == len(readable)
+
+
 def test_without_a_node_it_says_so_and_keeps_the_results(bags, tiny_onnx: Path, tmp_path: Path) -> None:
     bag = bags.write(tmp_path / "bag", bags.frames(2))
     result = evaluate(bag, tiny_onnx, tmp_path / "out", "--live-wait", "0.5")

@@ -40,3 +40,11 @@ def test_cut_bytes_are_an_image_error() -> None:
     with pytest.raises(ImageError, match=r"damaged sensor_msgs/msg/Image of \d+ bytes"):
         labels_of(data[:40])
     assert struct.unpack_from("<I", data, 4)[0] == STAMP_NS // 10**9
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 11])
+def test_a_message_that_ends_before_its_stamp_is_an_image_error(length: int) -> None:
+    data = serialised("camera", np.zeros((4, 4), np.uint8), 4, True)
+    with pytest.raises(ImageError, match=f"damaged message of {length} bytes: no header"):
+        stamp_of(data[:length])
+    assert stamp_of(data[:12]) == STAMP_NS
