@@ -61,7 +61,7 @@ class Rig:
         from dannet_ros.lifecycle_node import NightSegNode
 
         self.sensor_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        overrides = [Parameter(key, value=value) for key, value in parameters.items()]
         self.node = NightSegNode(parameter_overrides=overrides, cli_args=["--ros-args", "-r", f"__node:={name}"])
         self.other = rclpy.create_node("camera_and_listener")
         self.came: dict[str, list[Any]] = defaultdict(list)

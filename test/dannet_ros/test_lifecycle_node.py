@@ -126,7 +126,7 @@ def test_camera_info_that_comes_after_the_labels_is_republished_once(
     rig.other.create_subscription(CameraInfo, "night_seg/camera_info", came.append, 10)
     rig.listen("label")
     images.publish(to_image(night, "rgb8", header()))
-    rig.until(lambda: len(rig.came["label"]) == 1)
+    rig.until(lambda: len(rig.came["label"]) == 1 and rig.settled())
     sent = CameraInfo(header=header(), height=150, width=210)
     for message in (CameraInfo(header=header(11)), sent, sent):
         infos.publish(message)
