@@ -13,7 +13,7 @@ from dannet_core.data.sample import LABEL_IDS, TRAIN_IDS
 
 _ENDINGS: Final = (("_gt_labelTrainIds", TRAIN_IDS), ("_gt_labelIds", LABEL_IDS))
 
-ACDC_NIGHT: Final = DataSetLayout(
+LAYOUT: Final = DataSetLayout(
     "acdc-night",
     {
         "train": SplitLayout("rgb_anon/night/train", "_rgb_anon", "gt/night/train", _ENDINGS),

@@ -12,7 +12,7 @@ from dannet_core.data.sample import LABEL_IDS, TRAIN_IDS
 
 _ENDINGS: Final = (("_gtFine_labelIds", LABEL_IDS), ("_gtFine_labelTrainIds", TRAIN_IDS))
 
-CITYSCAPES: Final = DataSetLayout(
+LAYOUT: Final = DataSetLayout(
     "cityscapes",
     {
         "train": SplitLayout("leftImg8bit/train", "_leftImg8bit", "gtFine/train", _ENDINGS),

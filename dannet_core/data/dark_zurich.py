@@ -21,7 +21,7 @@ _IMAGES: Final = "rgb_anon"
 _CORRESPONDENCES: Final = "corresp/train/night"
 _PAIR_LIST: Final = "lists/zurich_dn_pair_train.csv"
 
-DARK_ZURICH: Final = DataSetLayout(
+LAYOUT: Final = DataSetLayout(
     "dark-zurich",
     {
         "train": SplitLayout(f"{_IMAGES}/train/night", "_rgb_anon"),

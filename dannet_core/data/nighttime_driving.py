@@ -13,7 +13,7 @@ from typing import Final
 from dannet_core.data.layout import DataSetLayout, SplitLayout
 from dannet_core.data.sample import LABEL_IDS, TRAIN_IDS
 
-NIGHTTIME_DRIVING: Final = DataSetLayout(
+LAYOUT: Final = DataSetLayout(
     "nighttime-driving",
     {
         "test": SplitLayout(

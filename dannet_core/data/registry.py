@@ -1,30 +1,30 @@
-"""The data sets by name. A new one is a file with its `DataSetLayout`, and its line here."""
+"""The data sets by name. A new one is a file with its `DataSetLayout` called `LAYOUT`, and its line in `_FILES`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from dannet_core.data.acdc import ACDC_NIGHT
-from dannet_core.data.cityscapes import CITYSCAPES
-from dannet_core.data.dark_zurich import DARK_ZURICH, open_dark_zurich_pairs
+from dannet_core.data.dark_zurich import open_dark_zurich_pairs
 from dannet_core.data.layout import DataSetLayout, open_split
-from dannet_core.data.nighttime_driving import NIGHTTIME_DRIVING
 from dannet_core.data.sample import DataSet, Pair
 from dannet_core.errors import DataSetError
 
-DATA_SETS: Final = MappingProxyType(
-    {
-        CITYSCAPES.name: CITYSCAPES,
-        DARK_ZURICH.name: DARK_ZURICH,
-        NIGHTTIME_DRIVING.name: NIGHTTIME_DRIVING,
-        ACDC_NIGHT.name: ACDC_NIGHT,
-    }
+_FILES: Final = (
+    "cityscapes",
+    "dark_zurich",
+    "nighttime_driving",
+    "acdc",
 )
+DATA_SETS: Final = MappingProxyType[str, DataSetLayout](
+    {layout.name: layout for layout in (import_module(f"dannet_core.data.{file}").LAYOUT for file in _FILES)}
+)
+"""The data sets by name."""
 PAIRS: Final = MappingProxyType[str, Callable[[str | Path, str | Path | None], tuple[Pair, ...]]](
-    {DARK_ZURICH.name: open_dark_zurich_pairs}
+    {"dark-zurich": open_dark_zurich_pairs}
 )
 """Readers of day-night pairs: root folder and optional pair list to pairs."""
 

@@ -1,58 +1,22 @@
-"""The one place that knows which networks exist and with which hyperparameters they are built."""
+"""Builds a DANNet by name, after checking its hyperparameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from importlib import import_module
+from typing import Any, Final
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from dannet_core.architectures import BACKBONES
 from dannet_core.classes import NUM_CLASSES
 from dannet_core.errors import SettingsError
 from dannet_core.networks.dannet import DANNet
-from dannet_core.networks.deeplabv2 import DeepLabV2
 from dannet_core.networks.discriminator import Discriminator
-from dannet_core.networks.lraspp import LRASPP
-from dannet_core.networks.pspnet import PSPNet
-from dannet_core.networks.refinenet import RefineNet
 from dannet_core.networks.relighting import NoRelighting, Relighting
 
-RESNET_DEPTHS: Final[dict[str, int]] = {"resnet18": 18, "resnet50": 50, "resnet101": 101}
-
-
-class Architecture(NamedTuple):
-    """One segmentation network.
-
-    Attributes:
-        backbones: those it can be built on, the default last.
-        build: backbone, classes and ``aspp_branches`` to the network with random weights.
-    """
-
-    backbones: tuple[str, ...]
-    build: Callable[[str, int, int | None], nn.Module]
-
-
-def _deeplabv2(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:
-    branches = 4 if aspp_branches is None else aspp_branches
-    _check(branches in {2, 4}, "aspp_branches", branches, "4 (paper) or 2 (the released weights)")
-    return DeepLabV2(RESNET_DEPTHS[backbone], num_classes, branches)
-
-
-ARCHITECTURES: Final = MappingProxyType(
-    {
-        "pspnet": Architecture(tuple(RESNET_DEPTHS), lambda backbone, n, _: PSPNet(RESNET_DEPTHS[backbone], n)),
-        "deeplabv2": Architecture(tuple(RESNET_DEPTHS), _deeplabv2),
-        "refinenet": Architecture(tuple(RESNET_DEPTHS), lambda backbone, n, _: RefineNet(RESNET_DEPTHS[backbone], n)),
-        "lraspp": Architecture(("mobilenet_v3_large",), lambda _backbone, n, _: LRASPP(n)),
-    }
-)
-"""The segmentation networks by name. A new one is a file with its network, and its line here."""
-BACKBONES: Final[dict[str, tuple[str, ...]]] = {name: made.backbones for name, made in ARCHITECTURES.items()}
-"""The backbones of each architecture."""
 MAX_RELIGHTING_WIDTH: Final = 256
 MAX_DISCRIMINATOR_WIDTH: Final = 256
 
@@ -81,8 +45,8 @@ def build_dannet(
         SettingsError: an argument is out of its range.
         MissingPackageError: ``lraspp`` without torchvision.
     """
-    _check(arch in ARCHITECTURES, "arch", arch, "one of " + ", ".join(ARCHITECTURES))
-    backbones = ARCHITECTURES[arch].backbones
+    _check(arch in BACKBONES, "arch", arch, "one of " + ", ".join(BACKBONES))
+    backbones = BACKBONES[arch]
     backbone = backbones[-1] if backbone is None else backbone
     _check(backbone in backbones, "backbone", backbone, f"one of {', '.join(backbones)} for {arch}")
     _check(2 <= num_classes <= 255, "num_classes", num_classes, "2 to 255")
@@ -95,7 +59,8 @@ def build_dannet(
     branches_fit = arch == "deeplabv2" or not aspp_branches
     _check(branches_fit, "aspp_branches", aspp_branches, f"0 for {arch}: only deeplabv2 has them")
     relighting = Relighting(relighting_width) if relighting_width else NoRelighting()
-    return DANNet(relighting, ARCHITECTURES[arch].build(backbone, num_classes, aspp_branches))
+    network = import_module(f"dannet_core.networks.{arch}")
+    return DANNet(relighting, network.build(backbone, num_classes, aspp_branches))
 
 
 def build_discriminator(num_classes: int = NUM_CLASSES, width: int = 64) -> Discriminator:

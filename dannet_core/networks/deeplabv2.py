@@ -6,7 +6,8 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from dannet_core.networks.resnet import ResNet
+from dannet_core.errors import SettingsError
+from dannet_core.networks.resnet import DEPTHS, ResNet
 
 ASPP_DILATIONS: Final = (6, 12, 18, 24)
 
@@ -64,3 +65,15 @@ class DeepLabV2(nn.Module):
         *_, stage3, stage4 = self.backbone(x)
         aux = self.auxiliary(stage3) if self.training and self.run_auxiliary else None
         return self.classifier(stage4), aux
+
+
+def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:
+    """As `build_dannet` calls it: random weights; ``aspp_branches`` None means the paper's 4.
+
+    Raises:
+        SettingsError: another number of branches than 2 or 4.
+    """
+    branches = 4 if aspp_branches is None else aspp_branches
+    if branches not in {2, 4}:
+        raise SettingsError(f"aspp_branches: got {branches!r}, expected 4 (paper) or 2 (the released weights)")
+    return DeepLabV2(DEPTHS[backbone], num_classes, branches)

@@ -52,3 +52,8 @@ class LRASPP(nn.Module):
         scaled = self.project(high) * self.scale(high)
         upsampled = functional.interpolate(scaled, size=low.shape[-2:], mode="bilinear", align_corners=True)
         return self.low_classifier(low) + self.high_classifier(upsampled), None
+
+
+def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  for all
+    """As `build_dannet` calls it: random weights, arguments checked."""
+    return LRASPP(num_classes)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dannet_core.networks.resnet import ResNet
+from dannet_core.networks.resnet import DEPTHS, ResNet
 
 PYRAMID_SIZES: Final = (1, 2, 3, 6)
 
@@ -72,3 +72,8 @@ class PSPNet(nn.Module):
         *_, stage3, stage4 = self.backbone(x)
         aux = self.auxiliary(stage3) if self.training and self.run_auxiliary else None
         return self.classifier(self.pyramid(stage4)), aux
+
+
+def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  deeplabv2's
+    """As `build_dannet` calls it: random weights, arguments checked."""
+    return PSPNet(DEPTHS[backbone], num_classes)

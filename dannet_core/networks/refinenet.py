@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dannet_core.networks.resnet import ResNet
+from dannet_core.networks.resnet import DEPTHS, ResNet
 
 COARSEST_CHANNELS: Final = 512
 CHANNELS: Final = 256
@@ -107,6 +107,11 @@ class RefineNet(nn.Module):
         for block, stage in zip(self.blocks, stages, strict=True):
             refined = block(stage, refined)
         return self.classifier(self.dropout(refined)), None
+
+
+def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  deeplabv2's
+    """As `build_dannet` calls it: random weights, arguments checked."""
+    return RefineNet(DEPTHS[backbone], num_classes)
 
 
 def _conv3x3(channels: int, planes: int) -> nn.Conv2d:

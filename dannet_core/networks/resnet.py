@@ -6,6 +6,7 @@ from typing import Final
 
 from torch import Tensor, nn
 
+DEPTHS: Final[dict[str, int]] = {"resnet18": 18, "resnet50": 50, "resnet101": 101}
 BLOCKS_PER_STAGE: Final[dict[int, tuple[int, int, int, int]]] = {
     18: (2, 2, 2, 2),
     50: (3, 4, 6, 3),

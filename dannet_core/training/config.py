@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from dannet_core.architectures import BACKBONES
 from dannet_core.settings import option
 
-ARCHITECTURES: Final = ("pspnet", "deeplabv2", "refinenet", "lraspp")
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official")
 TV_KINDS: Final = ("mean", "released")
@@ -34,7 +34,7 @@ class DataConfig:
 class ModelConfig:
     """What is trained."""
 
-    arch: str = option("architecture", "pspnet", choices=ARCHITECTURES)
+    arch: str = option("architecture", "pspnet", choices=tuple(BACKBONES))
     backbone: str | None = option("resnet18, resnet50, resnet101 or mobilenet_v3_large; unset: the largest", None)
     relighting_width: int = option("channels of the relighting network's first layer; 0 = no relighting", 64)
     relighting_start: str = option(

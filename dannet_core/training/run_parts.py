@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from dannet_core.architectures import BACKBONES
 from dannet_core.classes import reweighting_vector
 from dannet_core.data.class_shares import count_class_shares
 from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
@@ -22,7 +23,7 @@ from dannet_core.inference.backends.pytorch import PyTorchBackend
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet
-from dannet_core.networks.build import BACKBONES, build_discriminator
+from dannet_core.networks.build import build_discriminator
 from dannet_core.networks.deeplabv2 import DeepLabV2
 from dannet_core.networks.discriminator import Discriminator
 from dannet_core.networks.pspnet import PSPNet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from dannet_core.errors import ModelFileError
@@ -51,15 +52,7 @@ def choose_backend(path: str | Path, backend: str = "auto", device: str = "auto"
 
 
 def _open(file: Path, device: str, threads: int) -> Backend:
-    name = BACKEND_OF_SUFFIX[file.suffix]
-    if name == "pytorch":
-        from dannet_core.inference.backends.pytorch import PyTorchBackend
-
-        return PyTorchBackend.open(file, device, threads)
-    if name == "onnxruntime":
-        from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
-
-        return OnnxRuntimeBackend(file, device, threads)
-    from dannet_core.inference.backends.tensorrt import TensorRTBackend
-
-    return TensorRTBackend.open(file, device)
+    """Imported only here: a backend's runtime costs nothing until a file of its suffix is opened."""
+    module = import_module(f"{__name__}.{BACKEND_OF_SUFFIX[file.suffix]}")
+    backend: Backend = module.open_file(file, device, threads)
+    return backend

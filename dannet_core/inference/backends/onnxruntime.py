@@ -110,3 +110,8 @@ def _check_outputs(session: Any, metadata: ModelMetadata, path: Path) -> None:
             f"{path}: outputs are {shapes}, expected '{LOGITS_NAME}' with {metadata.num_classes} channels and "
             f"'{RELIT_NAME}': export it again"
         )
+
+
+def open_file(path: Path, device: str, threads: int) -> OnnxRuntimeBackend:
+    """As `open_backend` calls it, see there."""
+    return OnnxRuntimeBackend(path, device, threads)

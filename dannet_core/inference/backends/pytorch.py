@@ -276,3 +276,8 @@ def _choose_device(torch: Any, device: str) -> str:
         reason = first_line(error)
         raise BackendError(f"device: got '{device}', which torch cannot use ({reason}): try 'cpu'") from error
     return device
+
+
+def open_file(path: Path, device: str, threads: int) -> PyTorchBackend:
+    """As `open_backend` calls it, see there."""
+    return PyTorchBackend.open(path, device, threads)

@@ -12,8 +12,14 @@ from dannet_core.errors import DannetError, ModelFileError
 from dannet_core.inference.backends.backend import Backend
 from dannet_core.inference.gpu import find_gpu
 
-BACKEND_OF_SUFFIX: Final = MappingProxyType({".safetensors": "pytorch", ".onnx": "onnxruntime", ".engine": "tensorrt"})
-"""Which backend runs which file."""
+BACKEND_OF_SUFFIX: Final = MappingProxyType(
+    {
+        ".safetensors": "pytorch",
+        ".onnx": "onnxruntime",
+        ".engine": "tensorrt",
+    }
+)
+"""Which backend runs which file. A new backend is a file here with an `open_file`, and its name in this table."""
 LOG: Final = logging.getLogger("dannet_core.inference")
 
 
@@ -85,4 +91,5 @@ def _order(found: dict[str, Path], device: str, against: list[str]) -> Sequence[
     order.append((".onnx", device))
     if device in ("auto", "cpu"):
         order.append((".safetensors", "cpu"))
+    order += [(suffix, device) for suffix in found if suffix not in (".engine", ".onnx", ".safetensors")]
     return [(suffix, where) for suffix, where in order if suffix in found]

@@ -168,3 +168,8 @@ def gpu_index(device: str) -> int:
     if match is None:
         raise BackendError(f"device: got '{device}', expected auto, cuda or cuda:N: a .engine file runs on a GPU only")
     return int(match.group(1) or 0)
+
+
+def open_file(path: Path, device: str, threads: int) -> TensorRTBackend:  # noqa: ARG001  it has none
+    """As `open_backend` calls it, see there."""
+    return TensorRTBackend.open(path, device)

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from dannet_core.errors import ImageError, SettingsError
-from dannet_core.networks import DANNet, build, build_dannet, build_discriminator
+from dannet_core.networks import DANNet, build_dannet, build_discriminator
 from dannet_core.networks.build import shapes_only
 from dannet_core.networks.dannet import upsample
-from dannet_core.training import config
 
 SMALL = {
     "pspnet": {"backbone": "resnet18", "relighting_width": 8},
@@ -105,24 +104,3 @@ def test_shapes_only_draws_no_numbers_and_takes_no_memory():
         net = build_dannet("pspnet", backbone="resnet18")
     assert all(tensor.is_meta for tensor in net.state_dict().values())
     assert torch.equal(state, torch.get_rng_state())
-
-
-def test_training_options_name_the_same_architectures():
-    assert tuple(build.ARCHITECTURES) == config.ARCHITECTURES
-
-
-def test_a_network_is_one_line_in_the_table(monkeypatch):
-    class Tiny(torch.nn.Module):
-        def __init__(self, _backbone: str, num_classes: int, _branches: int | None) -> None:
-            super().__init__()
-            self.head = torch.nn.Conv2d(3, num_classes, 8, stride=8)
-
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
-            return self.head(x), None
-
-    monkeypatch.setattr(build, "ARCHITECTURES", build.ARCHITECTURES | {"tiny": build.Architecture(("none",), Tiny)})
-    net = build_dannet("tiny", relighting_width=8).eval()
-    with torch.inference_mode():
-        out = net(torch.zeros(1, 3, 72, 96))
-    assert out.logits.shape == (1, 19, 72, 96)
-    assert out.stride_logits.shape == (1, 19, 9, 12)
