@@ -54,6 +54,6 @@ class LRASPP(nn.Module):
         return self.low_classifier(low) + self.high_classifier(upsampled), None
 
 
-def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  for all
+def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  all are built alike
     """As `build_dannet` calls it: random weights, arguments checked."""
     return LRASPP(num_classes)

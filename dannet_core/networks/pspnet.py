@@ -74,6 +74,6 @@ class PSPNet(nn.Module):
         return self.classifier(self.pyramid(stage4)), aux
 
 
-def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  deeplabv2's
+def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  all are built alike
     """As `build_dannet` calls it: random weights, arguments checked."""
     return PSPNet(DEPTHS[backbone], num_classes)

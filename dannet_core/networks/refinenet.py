@@ -109,7 +109,7 @@ class RefineNet(nn.Module):
         return self.classifier(self.dropout(refined)), None
 
 
-def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  deeplabv2's
+def build(backbone: str, num_classes: int, aspp_branches: int | None) -> nn.Module:  # noqa: ARG001  all are built alike
     """As `build_dannet` calls it: random weights, arguments checked."""
     return RefineNet(DEPTHS[backbone], num_classes)
 

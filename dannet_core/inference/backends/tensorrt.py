@@ -170,6 +170,6 @@ def gpu_index(device: str) -> int:
     return int(match.group(1) or 0)
 
 
-def open_file(path: Path, device: str, threads: int) -> TensorRTBackend:  # noqa: ARG001  it has none
+def open_file(path: Path, device: str, threads: int) -> TensorRTBackend:  # noqa: ARG001  all are opened alike
     """As `open_backend` calls it, see there."""
     return TensorRTBackend.open(path, device)
