@@ -38,6 +38,10 @@ class BackendError(DannetError):
     """An inference backend cannot be started or failed while running."""
 
 
+class NotFiniteError(BackendError):
+    """The network gave NaN or infinity for a picture: there is no label to be had, for this picture or for any."""
+
+
 class EngineError(BackendError):
     """The GPU or its runtime failed; the message says what to do.
 

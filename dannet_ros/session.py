@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any, Final
 
 from dannet_core import NightSegmenter
+from dannet_core.errors import NotFiniteError
 from dannet_ros.diagnostics import Health
 from dannet_ros.frame_statistics import FrameStatistics, LostFrames
 from dannet_ros.latest_frame import LatestFrame
@@ -148,6 +149,10 @@ class Session:
             self._opening.now = "warming up"
             try:
                 segmenter.warm_up((wanted.warm_up_height, wanted.warm_up_width))
+            except NotFiniteError as error:
+                self._opening.log.warning(
+                    f"black warm-up picture: {error}"
+                )  # the camera's may be labelled all the same
             except Exception:
                 segmenter.close()
                 raise

@@ -62,16 +62,24 @@ def make_backend(host_kernels: HostKernels, tiny_onnx: Path) -> Callable[..., tu
     """Makes a `TensorRTBackend` on the host device; gives both."""
 
     def make(
-        seed: int = 0, kind: str = "float32", graphs: bool = True, **device_options: Any
+        seed: int = 0, kind: str = "float32", graphs: bool = True, model: Path = tiny_onnx, **device_options: Any
     ) -> tuple[TensorRTBackend, HostDevice]:
         device = HostDevice(host_kernels, seed, **device_options)
-        network = HostNetwork(tiny_onnx, device, kind)
+        network = HostNetwork(model, device, kind)
         return TensorRTBackend(device, network, network.metadata, "host", graphs=graphs), device
 
     return make
 
 
-def write_tiny_onnx(path: Path, size: tuple[int, int] = (64, 96), **metadata: object) -> Path:
+@pytest.fixture(scope="session")
+def blind_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like `tiny_onnx`, but in the dark it divides 0 by 0: every logit of an almost black picture is NaN."""
+    return write_tiny_onnx(tmp_path_factory.mktemp("model") / "blind.onnx", blind_in_the_dark=True)
+
+
+def write_tiny_onnx(
+    path: Path, size: tuple[int, int] = (64, 96), blind_in_the_dark: bool = False, **metadata: object
+) -> Path:
     onnx = pytest.importorskip("onnx", reason="onnx builds the test model: pip install onnx")
     from onnx import TensorProto, helper, numpy_helper
 
@@ -84,7 +92,17 @@ def write_tiny_onnx(path: Path, size: tuple[int, int] = (64, 96), **metadata: ob
         helper.make_node("Conv", ["pooled", "kernel", "bias"], ["stride_logits"]),
         helper.make_node("Add", ["image", "lift"], ["relit"]),
     ]
+    if blind_in_the_dark:
+        nodes[1] = helper.make_node("Conv", ["pooled", "kernel", "bias"], ["plain"])
+        nodes += [
+            helper.make_node("ReduceMax", ["image"], ["brightest"], keepdims=0),
+            helper.make_node("Add", ["brightest", "threshold"], ["above"]),
+            helper.make_node("Relu", ["above"], ["light"]),
+            helper.make_node("Div", ["light", "light"], ["one"], name="attention/Div"),
+            helper.make_node("Mul", ["plain", "one"], ["stride_logits"]),
+        ]
     constants = {
+        "threshold": np.full((1,), 1.5, np.float32),
         "kernel": rng.normal(0, 3, (19, 3, 1, 1)).astype(np.float32),
         "bias": rng.normal(0, 1, 19).astype(np.float32),
         "lift": np.full((1,), 0.5, np.float32),
@@ -98,7 +116,7 @@ def write_tiny_onnx(path: Path, size: tuple[int, int] = (64, 96), **metadata: ob
             helper.make_tensor_value_info("stride_logits", TensorProto.FLOAT, stride_shape),
             helper.make_tensor_value_info("relit", TensorProto.FLOAT, [1, 3, height, width]),
         ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        [numpy_helper.from_array(v, name) for name, v in constants.items() if blind_in_the_dark or name != "threshold"],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     described = ModelMetadata("lraspp", "mobilenet_v3_large", input_size=size, source="test").replace(**metadata)

@@ -51,6 +51,7 @@ class HostKernels:
             "color": np.full((*size, 3), 77, np.uint8),
             "overlay": np.full((*size, 3), 77, np.uint8),
         }
+        kinds["not_finite"] = np.zeros(1, np.int32)
         outputs = {name: kinds[name] for name in wanted}
         job = launch.job(address(camera.data), address(logits), tables, addresses(outputs), min_confidence, alpha)
         self.run("logits_to_outputs", job)

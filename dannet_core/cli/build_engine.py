@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dannet_core.deploy.build_report import ProgressReport
+from dannet_core.deploy.calibration_frames import read_frames
 from dannet_core.deploy.engine_build import ON_MISMATCH, BuildOptions, build_engine, cached_engine
 from dannet_core.errors import SettingsError
 from dannet_core.inference.engine_file import FLAVOURS
@@ -28,13 +29,14 @@ class Settings:
     targets: list[str] = option("tensorrt_rtx: compute capabilities, e.g. 7.5 8.6; none: 8.0 and later", [])
     timing_cache: Path | None = option("tensorrt: file that keeps timings between builds; unset: beside OUT", None)
     on_mismatch: str = option("what to do with an engine there that does not fit", "rebuild", choices=ON_MISMATCH)
+    frames: list[Path] = option("images, or folders of them, to try the graph on; dark and bright ones always are", [])
 
 
 def run(settings: Settings) -> int:
     """Build or reuse, and say which and why."""
-    options = BuildOptions(
-        settings.flavour, settings.workspace, tuple(settings.targets), settings.timing_cache, settings.on_mismatch
-    )
+    frames = tuple(read_frames(settings.frames, settings.model) if settings.frames else [])
+    targets, timings = tuple(settings.targets), settings.timing_cache
+    options = BuildOptions(settings.flavour, settings.workspace, targets, timings, settings.on_mismatch, frames)
     with ProgressReport() as report:
         if settings.out is not None and settings.cache is None:
             engine = build_engine(settings.model, settings.out, options, report)

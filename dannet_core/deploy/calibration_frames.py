@@ -17,7 +17,7 @@ from dannet_core.inference.preprocess import preprocess
 from dannet_core.pixels import Rgb, read_rgb
 
 
-def read_frames(inputs: Sequence[Path], onnx_path: Path, most: int) -> list[npt.NDArray[np.float32]]:
+def read_frames(inputs: Sequence[Path], onnx_path: Path, most: int = 64) -> list[npt.NDArray[np.float32]]:
     """Up to ``most`` pictures of images, videos and folders of them, evenly picked in the order of their names.
 
     Args:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.atomic_files import whole_file
+from dannet_core.deploy.finite_graph import require_finite_graph
 from dannet_core.deploy.onnx_export import GraphOptions, export_onnx
 from dannet_core.deploy.parity import (
     ParityReport,
@@ -41,6 +42,7 @@ def export_checked(
 
     Raises:
         DannetError: the labels agree on too few pixels, or a layer comes near the largest number of fp16.
+        NotFiniteError: NaN or infinity on a frame, or on a black, dark or white picture; the node is named.
         SettingsError, ModelFileError, OutputError, MissingPackageError: see `export_onnx`.
     """
     wanted = options or GraphOptions()
@@ -49,6 +51,7 @@ def export_checked(
         require_half_range(net, frames)
     with whole_file(path) as partial:
         export_onnx(net, metadata, (height, width), partial, precision, wanted)
+        require_finite_graph(partial.read_bytes(), str(path), frames)
         report = (
             check_parity(net, partial, frames)
             if wanted.output == "logits"

@@ -6,15 +6,19 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from dannet_core.atomic_files import remove_leftovers
 from dannet_core.deploy.build_progress import BuildProgress, PhaseTree
+from dannet_core.deploy.finite_graph import require_finite_graph
 from dannet_core.deploy.plan import OnnxGraph, Plan, PlanOptions, build_plan, read_graph
 from dannet_core.errors import BackendError, ModelFileError, OutputError, SettingsError
 from dannet_core.file_lock import locked
@@ -34,6 +38,7 @@ KEY_FIELDS: Final = (
     "onnx_sha256",
 )
 """An engine is used again only where all of these are what they would be if it were built now."""
+TRYING: Final = "trying the graph on dark and bright pictures"
 WAITING: Final = "waiting for another process that builds this engine"
 _POLL_S: Final = 0.1
 _KEY_DIGITS: Final = 16
@@ -51,6 +56,8 @@ class BuildOptions:
         targets: compute capabilities such as ``8.6`` that TensorRT for RTX is to build for; none = 8.0 and later.
         timing_cache: file that keeps TensorRT's timings from build to build; None = one beside the engine.
         on_mismatch: what to do with an engine of that name that does not fit: ``rebuild`` or ``refuse``.
+        frames: 1 x 3 x H x W float32 to try the graph on, besides a black, a dark and a white picture; with some, it is
+            tried even where the engine is there.
     """
 
     flavour: str = "auto"
@@ -58,6 +65,7 @@ class BuildOptions:
     targets: tuple[str, ...] = ()
     timing_cache: Path | None = None
     on_mismatch: str = "rebuild"
+    frames: tuple[npt.NDArray[np.float32], ...] = ()
 
 
 class BuiltEngine(NamedTuple):
@@ -100,6 +108,7 @@ def build_engine(
         MissingPackageError: the flavour is not installed.
         SettingsError: an option is out of its range.
         ModelFileError: the graph does not fit, or the engine that is there does not and ``on_mismatch`` is ``refuse``.
+        NotFiniteError: the graph gives NaN or infinity on a frame; the message names frame and node.
         BackendError: TensorRT cannot build it here.
         OutputError: the engine cannot be written.
     """
@@ -170,6 +179,8 @@ def _bring_up_to_date(
         remove_leftovers(target)
         present, reasons = _what_is_there(target, wanted)
         if present is not None:
+            if options.frames:
+                require_finite_graph(graph.data, str(graph.path), options.frames)
             return BuiltEngine(target, present, built=False, reasons=(), seconds=0.0)
         if reasons and options.on_mismatch == "refuse":
             raise ModelFileError(
@@ -177,7 +188,8 @@ def _bring_up_to_date(
             )
         start = time.monotonic()
         timings = options.timing_cache or _timings_beside(target, wanted)
-        plan = _watched(flavour, graph, PlanOptions(options.workspace_mib, options.targets, timings), report)
+        with_options = PlanOptions(options.workspace_mib, options.targets, timings)
+        plan = _watched(lambda tree: _checked_plan(flavour, graph, with_options, options.frames, tree), report)
         info = write_engine(target, plan.data, wanted.replace(inputs=plan.inputs, outputs=plan.outputs))
         return BuiltEngine(target, info, built=True, reasons=reasons, seconds=time.monotonic() - start)
 
@@ -231,11 +243,20 @@ def _timings_beside(target: Path, wanted: EngineInfo) -> Path:
     return target.with_name(f"{wanted.flavour}_{wanted.flavour_version}_{gpu}.timing")
 
 
-def _watched(flavour: Flavour, graph: OnnxGraph, options: PlanOptions, report: OnProgress) -> Plan:
+def _checked_plan(
+    flavour: Flavour, graph: OnnxGraph, options: PlanOptions, frames: Sequence[npt.NDArray[np.float32]], tree: PhaseTree
+) -> Plan:
+    """An engine computes what the graph does, only where nobody can look any more."""
+    tree.start(TRYING, None, 1)
+    require_finite_graph(graph.data, str(graph.path), frames)
+    return build_plan(flavour, graph, options, tree)
+
+
+def _watched(build: Callable[[PhaseTree], Plan], report: OnProgress) -> Plan:
     """Build in a thread of its own, so that this one can report, and can be interrupted."""
     tree, start = PhaseTree(), time.monotonic()
     with ThreadPoolExecutor(1, thread_name_prefix="engine_build") as builder:
-        future = builder.submit(build_plan, flavour, graph, options, tree)
+        future = builder.submit(build, tree)
         try:
             while True:
                 try:

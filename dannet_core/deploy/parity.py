@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from dannet_core.classes import reweighting_vector
+from dannet_core.deploy.finite_graph import NamedFrame, is_finite, numbered, refuse_first_node, with_hard_frames
 from dannet_core.deploy.onnx_export import INPUT_NAME, prepare
-from dannet_core.errors import DannetError, SettingsError, require
+from dannet_core.errors import DannetError, NotFiniteError, SettingsError, require
 from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
 from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
 from dannet_core.inference.preprocess import preprocess
@@ -60,16 +62,19 @@ def check_parity(net: DANNet, onnx_path: str | Path, frames: Sequence[npt.NDArra
 
     Raises:
         SettingsError: no frames, or the network is in training mode.
+        NotFiniteError: the network or the graph gives NaN or infinity on a frame.
         ModelFileError, BackendError, MissingPackageError: the graph does not open or run.
     """
     _check_frames(net, frames)
     backend = OnnxRuntimeBackend(Path(onnx_path), device="cpu")
     weights = torch.from_numpy(reweighting_vector(backend.metadata.class_shares, TEST_TIME_STD))[:, None, None]
     low, high, max_abs, relit_max_abs, equal = np.inf, -np.inf, 0.0, 0.0, 0.0
-    for frame in frames:
+    for named in numbered(frames):
+        frame = named.image
+        relit, logits = _run_network(net, named)
         deployed = backend.infer(frame, with_relit=True)
-        with torch.inference_mode():
-            relit, logits, _ = net.at_stride(torch.from_numpy(frame))
+        if not (is_finite(deployed.logits) and is_finite(np.asarray(deployed.relit))):
+            refuse_first_node(Path(onnx_path).read_bytes(), str(onnx_path), named)
         theirs = torch.from_numpy(deployed.logits)[None]
         low, high = min(low, float(logits.min())), max(high, float(logits.max()))
         max_abs = max(max_abs, float((logits - theirs).abs().max()))
@@ -103,6 +108,7 @@ def check_label_parity(
 
     Raises:
         SettingsError: no frames, or the network is in training mode.
+        NotFiniteError: the network gives NaN or infinity on a frame.
         MissingPackageError: onnxruntime is not installed.
     """
     _check_frames(net, frames)
@@ -111,10 +117,9 @@ def check_label_parity(
     metadata = ModelMetadata.from_strings(session.get_modelmeta().custom_metadata_map, str(onnx_path))
     scaling = class_scaling(settings.reweight, metadata.class_shares, settings.reweight_std)
     equal = 0.0
-    for frame in frames:
-        (labels,) = session.run(None, {INPUT_NAME: frame})
-        with torch.inference_mode():
-            _, logits, _ = net.at_stride(torch.from_numpy(frame))
+    for named in numbered(frames):
+        _, logits = _run_network(net, named)
+        (labels,) = session.run(None, {INPUT_NAME: named.image})
         size = (labels.shape[-2], labels.shape[-1])
         equal += float((upsample_labels(scale_logits(logits[0].numpy(), scaling), size) == labels[0]).mean())
     unknown = float("nan")
@@ -131,7 +136,8 @@ def largest_activation(net: DANNet, frames: Sequence[npt.NDArray[np.float32]]) -
 
     def watch(name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            largest[name] = max(largest.get(name, 0.0), float(output.abs().max()))
+            value = float(output.abs().max())
+            largest[name] = max(largest.get(name, 0.0), value if value == value else math.inf)  # NaN, too, is no half
 
         return note
 
@@ -147,8 +153,11 @@ def largest_activation(net: DANNet, frames: Sequence[npt.NDArray[np.float32]]) -
 
 
 def require_half_range(net: DANNet, frames: Sequence[npt.NDArray[np.float32]]) -> None:
-    """Raise DannetError if a layer's output comes near the largest number of fp16 (`HALF_LIMIT`)."""
-    name, value = largest_activation(net, frames)
+    """Raise DannetError if a layer's output comes near the largest number of fp16 (`HALF_LIMIT`).
+
+    It is tried on the frames and on the hard ones of their size, see `dannet_core.deploy.finite_graph`.
+    """
+    name, value = largest_activation(net, [frame.image for frame in with_hard_frames(frames)])
     if not value <= HALF_LIMIT:
         raise DannetError(
             f"precision: layer '{name}' puts out {value:.4g}, expected at most {HALF_LIMIT:.0f} in fp16: export in fp32"
@@ -178,6 +187,14 @@ def seeded_frame(size: tuple[int, int]) -> npt.NDArray[np.float32]:
 def _check_frames(net: DANNet, frames: Sequence[npt.NDArray[np.float32]]) -> None:
     if not frames or net.training:
         raise SettingsError(f"parity: got {len(frames)} frames, training={net.training}, expected frames and eval mode")
+
+
+def _run_network(net: DANNet, frame: NamedFrame) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode():
+        relit, logits, _ = net.at_stride(torch.from_numpy(frame.image))
+    if not (is_finite(logits.numpy()) and is_finite(relit.numpy())):
+        raise NotFiniteError(f"the network itself gives NaN or infinity on {frame.name}: look at its weights")
+    return relit, logits
 
 
 def _labels(stride_logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from dannet_core.atomic_files import write_whole
+from dannet_core.deploy.finite_graph import drop_unused, require_finite_graph
 from dannet_core.deploy.half_graph import HALF_SCALES_OPSET, to_half
-from dannet_core.errors import ModelFileError, OutputError, SettingsError, require
+from dannet_core.errors import ModelFileError, NotFiniteError, OutputError, SettingsError, require
 from dannet_core.inference.backends.onnxruntime import DISABLED_OPTIMIZERS, INPUT_NAME, LOGITS_NAME
 from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
 from dannet_core.inference.presets import PRESETS
@@ -117,6 +118,7 @@ def quantize(
         SettingsError: a setting is out of its range, too few frames, or frames of another size.
         ModelFileError: the graph is not a float32 one with logits.
         OutputError: the file cannot be written.
+        NotFiniteError: the graph, or what it became, gives NaN or infinity on a frame; see `require_finite_graph`.
         MissingPackageError: onnx or onnxruntime is not installed.
     """
     target = Path(out)
@@ -125,14 +127,17 @@ def quantize(
     _check_sizes(frames, quantizer.metadata)
     held_out = frames[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or frames[-1:]
     ranging = [frame for frame in frames if not any(frame is other for other in held_out)]
+    require_finite_graph(quantizer.model.SerializeToString(), str(onnx_path), frames)
     quantizer.calibrate(ranging)
     judge = _Judge(quantizer.metadata, quantizer.model, held_out[: settings.measured_frames])
     agreement_all = judge.agreement(quantizer.build(()))
     costly = () if agreement_all >= settings.min_agreement else _costliest_first(quantizer, judge, settings.groups)
     kept = _fewest(costly, lambda names: judge.agreement(quantizer.build(names)), settings.min_agreement)
     model = quantizer.finish(kept)
-    write_whole(target, model.SerializeToString())
+    content = model.SerializeToString()
+    require_finite_graph(content, str(target), frames)
     final = _Judge(quantizer.metadata, quantizer.model, held_out).agreement(model)
+    write_whole(target, content)
     return QuantizeReport(len(quantizer.layers), kept, final, agreement_all, (len(ranging), len(held_out)))
 
 
@@ -204,7 +209,7 @@ class _Quantizer:
                 node.input[0] = made_by[made_by[node.input[0]].input[0]].input[0]
                 node.input[1] = weight.name
                 graph.initializer.append(weight)
-        _drop_unused(graph)
+        drop_unused(graph)
         return to_half(model) if self._settings.rest == "fp16" else model
 
     def finish(self, kept: Sequence[str]) -> Any:
@@ -241,20 +246,6 @@ class _Quantizer:
         return self._quantized
 
 
-def _drop_unused(graph: Any) -> None:
-    """Remove nodes and initializers that lead to no output; nodes are in the order of computation."""
-    used = {tensor.name for tensor in graph.output}
-    needed = []
-    for node in reversed(graph.node):
-        if used & set(node.output):
-            used.update(node.input)
-            needed.append(node)
-    weights = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(reversed(needed))
-    graph.initializer.extend(weights)
-
-
 class _OneFrame:
     """A calibration data reader of one frame."""
 
@@ -277,8 +268,11 @@ class _Judge:
         self._expected = self._labels(model)
 
     def agreement(self, model: Any) -> float:
-        """Share of pixels, 0..1."""
-        pairs = zip(self._labels(model), self._expected, strict=True)
+        """Share of pixels, 0..1; 0 for a model that gives no numbers."""
+        try:
+            pairs = zip(self._labels(model), self._expected, strict=True)
+        except NotFiniteError:
+            return 0.0
         return float(np.mean([(labels == expected).mean() for labels, expected in pairs]))
 
     def _labels(self, model: Any) -> list[Labels]:

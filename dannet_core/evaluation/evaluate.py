@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from dannet_core.classes import CLASS_NAMES
 from dannet_core.data.sample import DataSet, Sample, check_labels
-from dannet_core.errors import DataSetError, ImageError, SettingsError
+from dannet_core.errors import DataSetError, ImageError, NotFiniteError, SettingsError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.std_sweep import StdSweep
 from dannet_core.evaluation.worst_images import WorstImages
@@ -67,6 +67,7 @@ def evaluate(
     Raises:
         SettingsError: a model of other classes.
         DataSetError, ImageError: the split has no labels, or a file is damaged.
+        NotFiniteError: the network gave NaN or infinity for a picture; it is named, and nothing is scored without it.
     """
     if segmenter.metadata.class_names != CLASS_NAMES:
         raise SettingsError(
@@ -83,8 +84,8 @@ def evaluate(
             try:
                 prediction = segmenter.segment(rgb, with_relit=worst > 0)
                 _count(result, sample.name, rgb, labels, prediction)
-            except ImageError as error:
-                raise ImageError(f"{sample.image_path}: {error}") from error
+            except (ImageError, NotFiniteError) as error:
+                raise type(error)(f"{sample.image_path}: {error}") from error
             if sweep is not None:
                 sweep.add(segmenter, labels)
             times.append(prediction.timings_ms)

@@ -22,7 +22,7 @@ from dannet_core.atomic_files import whole_file
 from dannet_core.classes import IGNORE_ID, NUM_CLASSES
 from dannet_core.data.registry import open_data_set
 from dannet_core.data.sample import Problems, Sample
-from dannet_core.errors import DataSetError, OutputError, SettingsError
+from dannet_core.errors import DataSetError, NotFiniteError, OutputError, SettingsError
 from dannet_core.evaluation.report import prepare_folder
 from dannet_core.inference.prediction import Prediction
 from dannet_core.inference.segmenter import NightSegmenter
@@ -130,7 +130,10 @@ def _segment(segmenter: NightSegmenter, sample: Sample, size: tuple[int, int]) -
     if rgb.shape[:2] != size:
         height, width = rgb.shape[:2]
         raise DataSetError(f"{sample.image_path}: got {width}x{height} pixels, expected {size[1]}x{size[0]}")
-    return segmenter.segment(rgb, with_relit=False)
+    try:
+        return segmenter.segment(rgb, with_relit=False)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{sample.image_path}: {error}") from error
 
 
 def _pictures(prediction: Prediction, invalid_below: float) -> dict[str, Picture]:

@@ -70,12 +70,14 @@ class FrameResult(NamedTuple):
         extras: the requested `EXTRA_OUTPUTS` by name.
         stride: the network's own output.
         timings_ms: by stage.
+        finite: whether every score was a number; where not, labels and extras mean nothing.
     """
 
     labels: Labels
     extras: dict[str, npt.NDArray[Any]]
     stride: StrideSource
     timings_ms: dict[str, float]
+    finite: bool
 
 
 @runtime_checkable

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.classes import reweighting_vector
-from dannet_core.errors import SettingsError
+from dannet_core.errors import NotFiniteError, SettingsError
 from dannet_core.pixels import Labels
 
 REWEIGHT_METHODS: Final = ("probabilities", "logits", "none")
 """What w multiplies: the likelihoods (the paper), the logits (the released code), or nothing."""
+LARGEST_SCORE: Final = 1e30
+"""Scores beyond it, either way, count as infinite: below it every difference and sum of scores fits float32."""
 EXP_FLOOR: Final = -80.0
 """Scores this far below the best are raised to it: exp(-80) is the smallest power of e that float32 holds in full."""
 
@@ -53,8 +55,25 @@ def class_scaling(method: str, class_shares: tuple[float, ...], std: float) -> C
 
 
 def scale_logits(logits: Floats, scaling: ClassScaling) -> Floats:
-    """Apply the re-weighting: K x h x w logits to h x w x K scores, class last."""
-    return np.ascontiguousarray(logits.transpose(1, 2, 0) * scaling.factor + scaling.offset)
+    """Apply the re-weighting: K x h x w logits to h x w x K scores, class last.
+
+    Raises:
+        NotFiniteError: a logit is NaN, infinite, or so large that its score is; an argmax would call that class 0.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = np.ascontiguousarray(logits.transpose(1, 2, 0) * scaling.factor + scaling.offset)
+    require_finite(scores, "stride_logits")
+    return scores
+
+
+def require_finite(values: npt.NDArray[np.floating], name: str) -> None:
+    """Raise NotFiniteError unless every value lies within `LARGEST_SCORE`; ``name`` says what they are."""
+    # NaN passes through both reductions and fails both comparisons. They cost a tenth of an elementwise test.
+    # As Python's floats: the bound itself would be infinite in half precision.
+    if float(values.min()) >= -LARGEST_SCORE and float(values.max()) <= LARGEST_SCORE:
+        return
+    bad = values.size - np.count_nonzero(np.abs(values, dtype=np.float32) <= LARGEST_SCORE)
+    raise NotFiniteError(f"{name}: {bad} of {values.size} values are NaN or infinite, expected numbers")
 
 
 class AxisPositions(NamedTuple):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dannet_core import pixels
 from dannet_core.errors import BackendError
-from dannet_core.inference.postprocess import Floats, upsample_confidence
+from dannet_core.inference.postprocess import Floats, require_finite, upsample_confidence
 from dannet_core.pixels import Labels, Rgb
 
 Outputs = Mapping[str, npt.NDArray[Any]]
@@ -70,10 +70,13 @@ class Prediction:
 
         Raises:
             BackendError: the picture was segmented with ``with_relit=False``.
+            NotFiniteError: the relighting network gave NaN or infinity.
         """
         if self._lazy.relit is None:
             raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
-        picture = pixels.denormalize(self._lazy.relit())
+        values = self._lazy.relit()
+        require_finite(values, "relit")
+        picture = pixels.denormalize(values)
         height, width = self._size
         return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.classes import IGNORE_ID
-from dannet_core.errors import BackendError, SettingsError
+from dannet_core.errors import BackendError, NotFiniteError, SettingsError
 from dannet_core.inference.backends import Backend, StrideOutput, choose_backend
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameBackend, FrameRequest, FrameResult
-from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
+from dannet_core.inference.postprocess import ClassScaling, Floats, class_scaling, scale_logits, upsample_labels
 from dannet_core.inference.prediction import Lazy, Prediction
 from dannet_core.inference.preprocess import network_size, preprocess
 from dannet_core.inference.presets import PRESETS, InferenceSettings
@@ -162,6 +162,7 @@ class NightSegmenter:
         Raises:
             ImageError: ``picture`` is not such an array.
             SettingsError: an unknown output.
+            NotFiniteError: the network gave NaN or infinity for this picture.
             BackendError: the network failed to run, or frames are in flight.
         """
         if self._in_flight:
@@ -207,6 +208,7 @@ class NightSegmenter:
         """Wait for the picture that was submitted first.
 
         Raises:
+            NotFiniteError: the network gave NaN or infinity for that picture; the next may be a good one.
             BackendError: the network failed to run, or nothing was submitted.
         """
         if not self._in_flight:
@@ -223,10 +225,20 @@ class NightSegmenter:
         return 2 if self._frames is None else self._frames.max_in_flight
 
     def warm_up(self, image_size: tuple[int, int] = (1080, 1920), rounds: int = 2) -> None:
-        """Run on black pictures of (height, width), so that the first real one does not pay for allocations."""
+        """Run on black pictures of (height, width), so that the first real one does not pay for allocations.
+
+        Raises:
+            NotFiniteError: once it has run often enough: a black picture gives no labels, another one may.
+        """
+        refused: NotFiniteError | None = None
         # A device has several sets of buffers, and each sets itself up.
         for _ in range(rounds if self._frames is None else rounds * self.max_in_flight):
-            self.segment(np.zeros((*image_size, 3), dtype=np.uint8))
+            try:
+                self.segment(np.zeros((*image_size, 3), dtype=np.uint8))
+            except NotFiniteError as error:
+                refused = error
+        if refused is not None:
+            raise refused
 
     def close(self) -> None:
         """Free the model; calling it twice is harmless."""
@@ -253,7 +265,7 @@ class NightSegmenter:
         self, output: StrideOutput, rgb: Rgb, request: FrameRequest, timings: dict[str, float]
     ) -> Prediction:
         align_corners = self.metadata.align_corners
-        scores = scale_logits(output.logits, self._scaling)
+        scores = self._scores(output.logits, self._scaling)
         labels = upsample_labels(scores, (rgb.shape[0], rgb.shape[1]), align_corners)
         relit = output.relit
         outputs: dict[str, npt.NDArray[Any]] = {}
@@ -267,9 +279,23 @@ class NightSegmenter:
 
     def _from_device(self, result: FrameResult, request: FrameRequest) -> Prediction:
         scaling, stride = request.scaling(self.metadata), result.stride
+        if not result.finite:
+            self._scores(stride.logits(), scaling)  # counts them and raises
+            raise NotFiniteError(f"stride_logits: {self.device} saw NaN or infinity in them, expected numbers")
         relit = stride.relit if request.with_relit else None
         lazy = Lazy(lambda: scale_logits(stride.logits(), scaling), relit, self.metadata.align_corners)
         return Prediction(result.labels, lazy, result.timings_ms, result.extras)
+
+    def _scores(self, logits: Floats, scaling: ClassScaling) -> Floats:
+        try:
+            return scale_logits(logits, scaling)
+        except NotFiniteError as error:
+            advice = (
+                "damaged weights, or a division by zero: export it again, which tries dark and bright pictures"
+                if self.precision == "fp32"
+                else f"{self.precision} may overflow: try the model in fp32"
+            )
+            raise NotFiniteError(f"the network gave no labels for this picture: {error}: {advice}") from error
 
 
 _MAKERS: Final[dict[str, Callable[[Prediction, Rgb, float], npt.NDArray[Any]]]] = {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dannet_core.errors import ImageError
+from dannet_core.errors import ImageError, NotFiniteError
 from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_frame import BagFrame
@@ -73,7 +73,7 @@ class BagEvaluation:
             image = self._bag.image(message)
             decode_ms = (time.perf_counter() - started) * 1e3
             predictions = {model.name: model.segment(image.rgb) for model in self.models}
-        except ImageError as error:
+        except (ImageError, NotFiniteError) as error:
             record["refused"] = str(error)
             self._skip(message.topic)
             return

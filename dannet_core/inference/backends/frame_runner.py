@@ -108,7 +108,8 @@ class FrameRunner:
         }
         if self.profile:
             timings_ms |= self._stage_times(slot)
-        return FrameResult(labels, extras, SlotStride(slot, self._fetch, request.with_relit), timings_ms)
+        stride = SlotStride(slot, self._fetch, request.with_relit)
+        return FrameResult(labels, extras, stride, timings_ms, finite=not slot.host_flag.any())
 
     def run_network(self, image: np.ndarray[Any, Any], with_relit: bool) -> tuple[Any, Any]:
         """Only the network: 1 x 3 x H x W float32 in, K x h x w and 3 x H x W float32 (or None) out."""
@@ -194,12 +195,14 @@ class FrameRunner:
         device.wait(self._copy_out, slot.computed)
         for name in ("labels", *sorted(plan.request.outputs)):
             device.download(slot.host_output(name), slot.outputs[name], self._copy_out)
+        device.download(slot.host_flag, slot.not_finite, self._copy_out)
         self._mark(times[5], self._copy_out)
 
     def _enqueue_compute(self, slot: FrameSlot, plan: _Plan) -> None:
         device, stream, times = self._device, self._compute, slot.stage_events
         request = plan.request
-        job = plan.camera.job(slot.camera.address, slot.buffers[IMAGE].address, _addresses(plan.camera_tables))
+        flag = slot.not_finite.address
+        job = plan.camera.job(slot.camera.address, slot.buffers[IMAGE].address, _addresses(plan.camera_tables), flag)
         device.launch("camera_to_network", bytes(job), plan.camera.grid, plan.camera.shared_bytes, stream)
         self._mark(times[2], stream)
         self._network.enqueue(slot.addresses(), stream)
@@ -208,7 +211,7 @@ class FrameRunner:
             slot.camera.address,
             slot.buffers[LOGITS].address,
             _addresses(plan.label_tables),
-            _addresses({name: slot.outputs[name] for name in ("labels", *request.outputs)}),
+            {"not_finite": flag} | _addresses({name: slot.outputs[name] for name in ("labels", *request.outputs)}),
             request.settings.min_confidence,
             request.alpha,
         )

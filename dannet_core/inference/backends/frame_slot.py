@@ -21,6 +21,7 @@ OUTPUT_KINDS: Final[dict[str, tuple[Any, int]]] = {
     "overlay": (np.uint8, 3),
 }
 """Type and channels of every output at camera resolution."""
+FLAG_BYTES: Final = 4
 Fetch = Callable[["FrameSlot", str], npt.NDArray[np.float32]]
 
 
@@ -33,6 +34,8 @@ class FrameSlot:
         camera: the camera's bytes on the device.
         host_camera: the same, pinned.
         camera_bytes: how many of them this frame has.
+        not_finite: an int32 on the device, not 0 where the network gave no numbers.
+        host_flag: the same, pinned, as bytes.
         uploaded, computed, joined, fetched, done: marks in the streams.
         stage_events: marks between the stages, for profiling.
         generation: counts up whenever buffers moved, so that graphs with old addresses are not used again.
@@ -45,6 +48,8 @@ class FrameSlot:
             name: device.allocate(int(np.prod(shape)) * network.dtypes[name].itemsize)
             for name, shape in network.shapes.items()
         }
+        self.not_finite: Buffer = device.allocate(FLAG_BYTES)
+        self.host_flag: npt.NDArray[np.uint8] = device.pinned(FLAG_BYTES)
         self._hosts: dict[str, npt.NDArray[np.uint8]] = {}
         self.outputs: dict[str, Buffer] = {}
         self._size = (0, 0)
@@ -113,6 +118,10 @@ class FrameSlot:
         for host in self._hosts.values():
             self._device.free_pinned(host)
         self._hosts.clear()
+        self.not_finite.free()
+        if self.host_flag.size:
+            self._device.free_pinned(self.host_flag)
+            self.host_flag = np.empty(0, np.uint8)
 
     def _free_camera(self) -> None:
         if self._camera is not None:

@@ -170,7 +170,8 @@ class PyTorchBackend:
             "infer": (waited_s - start_s) * 1e3,
             "postprocess": (time.perf_counter() - waited_s) * 1e3,
         }
-        return FrameResult(arrays.pop("labels"), arrays, flight.stride, timings_ms)
+        finite = bool(arrays.pop("finite")[0])
+        return FrameResult(arrays.pop("labels"), arrays, flight.stride, timings_ms, finite)
 
     @property
     def precision(self) -> str:

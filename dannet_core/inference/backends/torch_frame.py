@@ -10,7 +10,7 @@ import numpy as np
 from dannet_core.errors import require
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameRequest
-from dannet_core.inference.postprocess import EXP_FLOOR
+from dannet_core.inference.postprocess import EXP_FLOOR, LARGEST_SCORE
 from dannet_core.inference.taps import Taps, resize_taps
 from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import COLORMAP, IMAGENET_MEAN, IMAGENET_STD
@@ -72,13 +72,13 @@ class TorchFrame:
             request: says which outputs.
 
         Returns:
-            ``labels`` and the requested ones by name, on the device.
+            ``labels`` and the requested ones by name, on the device; and ``finite``, (1,) bool, see `FrameResult`.
         """
         torch, size, settings = self._torch, (rgb.shape[0], rgb.shape[1]), request.settings
         factor, offset = self._scaling(request)
         scores = logits.float() * factor + offset
         labels = self._upsample(scores, size).argmax(dim=0).to(torch.uint8)
-        outputs = {"labels": labels}
+        outputs = {"labels": labels, "finite": (scores.abs().amax() <= LARGEST_SCORE)[None]}  # False for NaN too
         if settings.min_confidence > 0 or request.outputs & {"confidence", "confidence_bytes"}:
             shifted = (scores - scores.amax(dim=0)).clamp_(min=EXP_FLOOR)
             likelihoods = self._upsample(shifted, size).exp_()
@@ -89,7 +89,7 @@ class TorchFrame:
             color = self._colors[labels.long()]
             mixed = torch.lerp(rgb.float(), color.float(), request.alpha) if "overlay" in request.outputs else color
             outputs |= {"color": color, "overlay": mixed.round().to(torch.uint8)}
-        return {name: outputs[name] for name in ("labels", *sorted(request.outputs))}
+        return {name: outputs[name] for name in ("labels", "finite", *sorted(request.outputs))}
 
     def _upsample(self, planes: Any, size: tuple[int, int]) -> Any:
         functional = self._torch.nn.functional

@@ -34,6 +34,7 @@ extern __shared__ unsigned int staged[];
 extern "C" __global__ void __launch_bounds__(256) camera_to_network(const CameraJob job) {
     const int column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
     const bool inside = row < job.out_height && column < job.out_width;
+    if (job.not_finite && row == 0 && column == 0) *job.not_finite = 0;
     if (job.stage_height == 0) {
         const CameraPixels pixels = {job.camera};
         if (inside) network_pixel(job, pixels, row, column);
@@ -58,6 +59,7 @@ extern "C" __global__ void __launch_bounds__(256) camera_to_network(const Camera
 extern "C" __global__ void __launch_bounds__(256) logits_to_outputs(const LabelJob job) {
     const int column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
     const bool inside = row < job.camera.height && column < job.camera.width;
+    check_scores(job, row * gridDim.x * blockDim.x + column, gridDim.x * blockDim.x * gridDim.y * blockDim.y);
     if (job.stage_rows == 0) {
         const StrideScores scores = {job};
         if (inside) output_pixel(job, scores, row, column);

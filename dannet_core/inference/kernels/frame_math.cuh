@@ -35,6 +35,7 @@ struct CameraJob {
     const float* row_weights;  // out_height x row_taps
     const int* first_column;
     const float* column_weights;  // out_width x column_taps
+    int* not_finite;              // cleared here, set by logits_to_outputs; null = nobody asks
     int out_height;
     int out_width;
     int row_taps;
@@ -63,6 +64,7 @@ struct LabelJob {
     Byte* confidence_bytes;  // height x width, 255 = certain
     Byte* color;             // height x width x 3 RGB
     Byte* overlay;           // height x width x 3 RGB
+    int* not_finite;         // becomes 1 where a score is no number
     int classes;
     int stride_height;
     int stride_width;
@@ -84,6 +86,7 @@ struct PixelResult {
 
 const int UNKNOWN = 255;
 const float EXP_FLOOR = -80.0f;
+const float LARGEST_SCORE = 1e30f;
 const float LOWEST = -3.402823466e38f;
 
 FRAME_FN int clamp_int(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
@@ -263,6 +266,17 @@ FRAME_FN float score_at(const LabelJob& job, int k, int row, int column) {
     const float logit =
         job.half_logits ? float_from_half(static_cast<const Half*>(job.logits)[at]) : static_cast<const float*>(job.logits)[at];
     return logit * job.factor[k] + job.offset[k];
+}
+
+// All scores are looked at once, whichever of them the pixels need: thread ``first`` of ``threads`` takes its share.
+FRAME_FN void check_scores(const LabelJob& job, int first, int threads) {
+    if (!job.not_finite) return;
+    const int samples = job.stride_height * job.stride_width;
+    for (int i = first; i < samples * job.classes; i += threads) {
+        const int k = i / samples, sample = i % samples;
+        const float score = score_at(job, k, sample / job.stride_width, sample % job.stride_width);
+        if (!(fabsf(score) <= LARGEST_SCORE)) *job.not_finite = 1;  // NaN fails every comparison
+    }
 }
 
 // Scores read where the logits are; the kernel has another reader for scores in shared memory.

@@ -46,7 +46,7 @@ class CameraJob(ctypes.Structure):
         ("camera", CameraStruct),
         *(
             (name, ctypes.c_void_p)
-            for name in ("network", "first_row", "row_weights", "first_column", "column_weights")
+            for name in ("network", "first_row", "row_weights", "first_column", "column_weights", "not_finite")
         ),
         *((name, ctypes.c_int32) for name in ("out_height", "out_width", "row_taps", "column_taps", "half_output")),
         *((name, ctypes.c_int32) for name in ("round_rows", "stage_height", "stage_width")),
@@ -63,6 +63,7 @@ class LabelJob(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("logits", "factor", "offset", "low_row", "row_fraction")),
         *((name, ctypes.c_void_p) for name in ("low_column", "column_fraction", "colors")),
         *((name, ctypes.c_void_p) for name in ("labels", "confidence", "confidence_bytes", "color", "overlay")),
+        ("not_finite", ctypes.c_void_p),
         *((name, ctypes.c_int32) for name in ("classes", "stride_height", "stride_width", "half_logits")),
         *((name, ctypes.c_int32) for name in ("stage_rows", "stage_columns")),
         ("min_confidence", ctypes.c_float),
@@ -116,11 +117,16 @@ class CameraLaunch(Launch):
     round_rows: bool
     stage: tuple[int, int]
 
-    def job(self, camera: int, network: int, tables: Pointers) -> CameraJob:
-        """The kernel's argument, given the addresses of the pixels, of the network's input and of the tables."""
+    def job(self, camera: int, network: int, tables: Pointers, not_finite: int = 0) -> CameraJob:
+        """The kernel's argument, given the addresses of the pixels, of the network's input and of the tables.
+
+        ``not_finite`` is that of an int32 that this kernel clears, and that `logits_to_outputs` sets where a score is
+        NaN, infinite or beyond ``LARGEST_SCORE``; 0 = nobody asks.
+        """
         return CameraJob(
             camera=self.camera.struct(camera),
             network=network,
+            not_finite=not_finite,
             out_height=self.shape[0],
             out_width=self.shape[1],
             row_taps=self.tables["row_weights"].shape[1],
@@ -162,7 +168,7 @@ class LabelLaunch(Launch):
             camera: address of the pixels.
             logits: address of the stride logits.
             tables: addresses of the tables, and of the (K,) float32 ``factor`` and ``offset`` of the re-weighting.
-            outputs: addresses of those outputs that somebody wants, by name.
+            outputs: addresses of those outputs that somebody wants, by name; ``not_finite`` among them.
             min_confidence: labels below it become 255; 0 = off.
             alpha: opacity of the overlay's colours.
         """

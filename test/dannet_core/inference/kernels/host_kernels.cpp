@@ -31,6 +31,7 @@ int size_of_camera_job() { return sizeof(CameraJob); }
 int size_of_label_job() { return sizeof(LabelJob); }
 
 void camera_to_network(const CameraJob* job, int block_rows, int block_columns) {
+    if (job->not_finite) *job->not_finite = 0;
     for (int y = 0; y < job->out_height; y += block_rows) {
         for (int x = 0; x < job->out_width; x += block_columns) {
             const int first_row = job->first_row[y], first_column = job->first_column[x];
@@ -56,6 +57,8 @@ void camera_to_network(const CameraJob* job, int block_rows, int block_columns) 
 
 void logits_to_outputs(const LabelJob* job, int block_rows, int block_columns) {
     const int height = job->camera.height, width = job->camera.width, samples = job->stage_rows * job->stage_columns;
+    const int threads = (height + block_rows - 1) / block_rows * block_rows * ((width + block_columns - 1) / block_columns * block_columns);
+    for (int thread = 0; thread < threads; ++thread) check_scores(*job, thread, threads);
     for (int y = 0; y < height; y += block_rows) {
         for (int x = 0; x < width; x += block_columns) {
             const int first_row = job->low_row[y], first_column = job->low_column[x];
