@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.classes import CLASS_NAMES, IGNORE_ID
+from dannet_core.errors import NotFiniteError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.report import scores
 from dannet_core.inference.prediction import Prediction
@@ -113,8 +114,15 @@ class ModelScore:
         self.worst = WorstFrames(worst)
 
     def segment(self, rgb: Rgb) -> Prediction:
-        """Label a picture."""
-        return self._segmenter.segment(rgb, with_relit=False)
+        """Label a picture.
+
+        Raises:
+            NotFiniteError: this model gives NaN or infinity for it.
+        """
+        try:
+            return self._segmenter.segment(rgb, with_relit=False)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{self.name}: {error}") from error
 
     def add(self, frame: BagFrame, predictions: Mapping[str, Prediction]) -> dict[str, Any]:
         """Count one frame; returns its figures.

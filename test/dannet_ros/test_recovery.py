@@ -146,6 +146,63 @@ def test_without_autostart_the_way_back_is_left_to_the_lifecycle_manager(
     is_labelled(rig, night)
 
 
+def test_a_network_that_gives_nan_publishes_nothing_and_says_so(
+    make_rig: Callable[..., Any], night: np.ndarray, blind_onnx: Path
+) -> None:
+    rig = make_rig(model=str(blind_onnx), min_confidence=0.3, warm_up_height=150, warm_up_width=210)
+    rig.listen("label", "color", "overlay", "relit", "confidence")
+    reports: list[Any] = []
+    rig.other.create_subscription(DiagnosticArray, "/diagnostics", lambda m: reports.extend(m.status), 10)
+    dark = np.zeros_like(night)
+    send_and_settle(rig, dark, frames=2)
+    rig.until(lambda: any("values are NaN or infinite" in str(report) for report in reports))
+    assert (rig.node.counts["failed"], rig.node.counts["processed"]) == (2, 0)
+    assert not any(rig.came.values())
+    is_labelled_all(rig, night)
+    assert (rig.node.counts["failed"], rig.node.counts["processed"]) == (2, 1)
+
+
+def is_labelled_all(rig: Any, picture: np.ndarray) -> None:
+    send_and_settle(rig, picture)
+    rig.until(lambda: len(rig.came) == 5 and all(len(came) == 1 for came in rig.came.values()))
+
+
+def test_a_relit_picture_of_nan_publishes_no_label_either(make_rig: Callable[..., Any], night: np.ndarray) -> None:
+    rig = make_rig()
+    rig.listen("label", "relit")
+    worker = rig.node._session.worker
+    label = worker._label
+
+    def label_with_a_hole(segmenter: Any, *frame: Any) -> None:
+        infer = segmenter._backend.infer
+
+        def broken(image: Any, with_relit: bool) -> Any:
+            output = infer(image, with_relit)
+            return output._replace(relit=np.full_like(output.relit, np.nan))
+
+        segmenter._backend.infer = broken
+        label(segmenter, *frame)
+        segmenter._backend.infer = infer
+
+    worker._label = label_with_a_hole
+    send_and_settle(rig, night)
+    assert rig.node.counts["failed"] == 1
+    worker._label = label
+    send_and_settle(rig, night)
+    rig.until(lambda: len(rig.came["relit"]) == 1)
+    assert len(rig.came["label"]) == 1, "that of the second frame only"
+
+
+def test_frames_of_nan_in_a_row_open_the_model_again(
+    make_rig: Callable[..., Any], night: np.ndarray, blind_onnx: Path
+) -> None:
+    rig = make_rig(model=str(blind_onnx), max_failures=3)
+    rig.listen("label")
+    first = rig.node._session
+    send_and_settle(rig, np.zeros_like(night), frames=3)
+    rig.until(lambda: rig.node._session not in (None, first))
+
+
 def test_one_good_frame_between_failures_keeps_the_model(make_rig: Callable[..., Any], night: np.ndarray) -> None:
     rig = make_rig(max_failures=2)
     rig.listen("label")

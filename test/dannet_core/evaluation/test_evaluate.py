@@ -6,10 +6,11 @@ import pytest
 
 from dannet_core.data.registry import open_data_set
 from dannet_core.data.sample import DataSet
-from dannet_core.errors import DataSetError, ImageError, SettingsError
+from dannet_core.errors import DataSetError, ImageError, NotFiniteError, SettingsError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.evaluate import evaluate
 from dannet_core.evaluation.std_sweep import StdSweep
+from dannet_core.evaluation.submission import write_submission
 from dannet_core.inference.backends import open_backend
 from dannet_core.inference.presets import preset
 from dannet_core.inference.segmenter import NightSegmenter
@@ -155,3 +156,14 @@ def test_the_labels_themselves_score_one(night):
         confusion.add(sample.read_labels(), sample.read_labels())
     assert confusion.miou_present == confusion.pixel_accuracy == 1.0
     assert confusion.miou_19 == pytest.approx(7 / 19)
+
+
+def test_a_picture_without_numbers_is_named_and_never_counted(blind_onnx, night):
+    dark = night.samples[1].image_path
+    write_png(dark, np.zeros((80, 120, 3), np.uint8))
+    with NightSegmenter.load(blind_onnx) as blind:
+        with pytest.raises(NotFiniteError, match=f"{dark.name}: the network gave no labels for this picture"):
+            evaluate(blind, night)
+        with pytest.raises(NotFiniteError, match=r"frame_000001_rgb_anon\.png: the network gave no labels"):
+            write_submission(blind, night.samples, night.root / "submission.zip", (80, 120))
+    assert not (night.root / "submission.zip").exists()

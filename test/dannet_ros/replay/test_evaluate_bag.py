@@ -397,3 +397,28 @@ def test_the_guide_names_options_and_keys_that_exist(
     keys = re.findall(r"^\| ((?:`[a-z_]+(?:\[\])?`(?:, )?)+) \|", guide.partition("## metrics.json")[2], re.MULTILINE)
     named = {key for row in keys for key in re.findall(r"[a-z_]+", row)}
     assert named - {"agreement"} == set(content) - {"format", "version"}
+
+
+def test_frames_without_numbers_are_refused_by_name_and_not_counted(
+    bags, blind_onnx: Path, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    pictures = bags.frames(COUNT)
+    pictures[1] = np.zeros_like(pictures[1])
+    bag = bags.write(tmp_path / "bag", pictures, bags.labels(COUNT))
+    content = evaluate(bag, blind_onnx, tmp_path / "out", "--compare", str(tiny_onnx))
+    assert (content["frames_labelled"], content["frames_refused"]) == (COUNT - 1, 1)
+    assert content["frames"][1]["refused"].startswith(
+        "blind: the network gave no labels for this picture: stride_logits"
+    )
+    truths = np.stack([truth for index, truth in enumerate(bags.labels(COUNT)) if index != 1])
+    for model in content["models"]:
+        counted = np.sum(model["scores"]["confusion_matrix"]["pixels"])
+        assert counted == np.count_nonzero(truths != 255)
+
+
+def test_a_network_without_any_number_is_one_line(bags, blind_onnx: Path, tmp_path: Path, capsys) -> None:
+    bag = bags.write(tmp_path / "bag", [np.zeros_like(one) for one in bags.frames(2)], bags.labels(2))
+    arguments = ["evaluate_bag", str(bag), "--model", str(blind_onnx), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "could be labelled: blind: the network gave no labels for this picture" in said
