@@ -20,7 +20,13 @@ from typing import Any
 import numpy as np
 
 from dannet_core.classes import CITYSCAPES_CLASS_SHARES, reweighting_vector
-from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_confidence, upsample_labels
+from dannet_core.inference.postprocess import (
+    class_scaling,
+    require_finite,
+    scale_logits,
+    upsample_confidence,
+    upsample_labels,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -113,6 +119,7 @@ def measure(case: str, stride_size: tuple[int, int], size: tuple[int, int], roun
         result[name]["agreement_with_ours"] = float((way(logits, size) == ours(logits, size)).mean())
         result[name]["times_ours"] = round(result[name]["median_ms"] / result["ours"]["median_ms"], 1)
     scores = scale_logits(logits, class_scaling("probabilities", CITYSCAPES_CLASS_SHARES, 0.16))
+    result["finite_check"] = median_ms(lambda: require_finite(scores, "scores"), 10 * rounds)
     result["confidence"] = median_ms(lambda: upsample_confidence(scores, size), max(3, rounds // 3))
     return result
 
@@ -130,7 +137,8 @@ def main() -> int:
         for name in ("ours", "plain_numpy", "plain_torch"):
             if name in result:
                 print(f"{result['case']:>7} {result['stride_size']} {name:>12}: {result[name]}")
-        print(f"{result['case']:>7} {result['stride_size']}   confidence: {result['confidence']}")
+        for name in ("confidence", "finite_check"):
+            print(f"{result['case']:>7} {result['stride_size']} {name:>12}: {result[name]}")
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
