@@ -43,7 +43,7 @@ def require_installed_package() -> Path:
     except (PackageNotFoundError, LookupError, OSError):
         pytest.skip("dannet_ros is not in the ament index: colcon build or pip install it and source the result")
     if not (prefix / "lib" / "dannet_ros" / "night_seg").exists():
-        pytest.skip("the executable night_seg is not installed: colcon build or pip install (not --editable)")
+        pytest.skip("the executable night_seg is not installed: colcon build or pip install")
     return prefix
 
 
