@@ -214,6 +214,7 @@ def test_reports_go_on_while_configure_waits_for_the_model(
 def test_configure_that_waits_gives_up_when_the_process_is_to_stop(
     make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dannet_ros.session.STOP_TIMEOUT_S", 0.5)
     rig = make_rig(start=False)
     release, open_model = threading.Event(), Session._open_model
     monkeypatch.setattr(Session, "_open_model", lambda session: (release.wait(300), open_model(session))[1])
