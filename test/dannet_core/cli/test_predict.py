@@ -89,7 +89,7 @@ def test_an_unknown_verb_gets_a_suggestion(capsys):
 
 def test_runs_as_a_module():
     result = subprocess.run(
-        [sys.executable, "-m", "dannet_core", "--help"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "dannet_core", "--help"], capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0
     assert "predict" in result.stdout
