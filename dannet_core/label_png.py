@@ -42,6 +42,7 @@ _Colour = tuple[int, int, int]
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS: Final = 64_000_000
 """Largest label map that is decoded: a few kilobytes of PNG can unfold into gigabytes."""
+_KNOWN: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
 _FIX: Final = "write the ids as 8-bit grey PNG"
 _LAST_ID: Final = {LABEL_IDS: max(LABEL_ID_TO_TRAIN_ID), TRAIN_IDS: NUM_CLASSES - 1}
 """Largest id of each encoding; 255 is allowed in both."""
@@ -170,20 +171,22 @@ def _no_png(data: bytes) -> str:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents up to the end of the picture; those that matter with a check sum that fits."""
+    """Names and contents of what matters, up to the end of the picture.
+
+    The check sum of every chunk has to fit, since a flipped bit makes another one of it.
+    """
     at = len(SIGNATURE)
     while at + 12 <= len(data):
         (size,) = struct.unpack_from(">I", data, at)
         name, end = data[at + 4 : at + 8], at + 8 + size
         if end + 4 > len(data):
             break
-        critical = not name[0] & 0x20
-        if critical or name in (b"tRNS", b"eXIf"):
-            if zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-                break
-            if critical and name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
-                break
+        if zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            break
+        if name in _KNOWN:
             yield name, data[at + 8 : end]
+        elif not name[0] & 0x20:
+            break  # a chunk without which the picture is not understood
         if name == b"IEND":
             return
         at = end + 4

@@ -17,6 +17,13 @@ def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
+def num_bytes(header: tuple[int, int, int, int], interlaced: bool) -> int:
+    """How many bytes of rows a header (width, height, bits, colour) asks for."""
+    width, height, bits, colour = header
+    parts = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in PASSES] if interlaced else [header[:2]]
+    return sum(rows * (1 + (columns * bits * CHANNELS.get(colour, 1) + 7) // 8) for columns, rows in parts if columns)
+
+
 def png(
     samples: np.ndarray,
     bits: int = 8,

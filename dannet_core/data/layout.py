@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,6 @@ from dannet_core.folders import files_below
 
 IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 """In any case; where a picture is there twice, the first."""
-_UNREADABLE_FOLDERS: Final = "broken links or unreadable folders"
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,11 @@ def _narrowed(place: SplitLayout, encoding: str | None) -> SplitLayout:
 
 
 def _samples_of_images(place: SplitLayout, root: Path, problems: Problems) -> list[Sample]:
-    images = _find(root / place.image_folder, place.image_ending, IMAGE_SUFFIXES, problems)
+    folder = root / place.image_folder
+    images = _find(_files(folder, problems), folder, place.image_ending, IMAGE_SUFFIXES)
     if not images:
         problems.raise_if_any()
-        raise DataSetError(f"{root / place.image_folder}: no image, expected names like NAME{place.image_ending}.png")
+        raise DataSetError(f"{folder}: no image, expected names like NAME{place.image_ending}.png")
     if place.label_folder is None:
         return [Sample(name, path) for name, path in images.items()]
     labels, ending, encoding = _find_labels(place, root, set(images), problems)
@@ -132,7 +132,8 @@ def _find_labels(
     if place.label_folder is None or not (root / place.label_folder).is_dir():
         raise DataSetError(f"{root}: got a folder without labels, expected '{place.label_folder}' inside")
     folder = root / place.label_folder
-    found = [(_find(folder, ending, (".png",), problems), ending, encoding) for ending, encoding in place.label_endings]
+    files = _files(folder, problems)
+    found = [(_find(files, folder, ending, (".png",)), ending, encoding) for ending, encoding in place.label_endings]
     best = max(found, key=lambda one: (len(wanted & one[0].keys()), len(one[0])))
     if not best[0]:
         problems.raise_if_any()
@@ -141,13 +142,17 @@ def _find_labels(
     return best
 
 
-def _find(folder: Path, ending: str, suffixes: tuple[str, ...], problems: Problems) -> dict[str, Path]:
-    """Files below a folder that end so, by their path from there without the ending, in order.
+def _files(folder: Path, problems: Problems) -> list[Path]:
+    return files_below(folder, lambda detail: problems.add("broken links or unreadable folders", detail))
+
+
+def _find(files: Sequence[Path], folder: Path, ending: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Those of a folder's files that end so, by their path from there without the ending, in order.
 
     Of files that differ in their suffix alone the one whose suffix comes first.
     """
     ranked: dict[str, tuple[int, Path]] = {}
-    for path in files_below(folder, lambda detail: problems.add(_UNREADABLE_FOLDERS, detail)):
+    for path in files:
         suffix = path.suffix.lower()
         # macOS leaves ._NAME files on foreign disks.
         if not path.stem.endswith(ending) or suffix not in suffixes or path.name.startswith("."):
