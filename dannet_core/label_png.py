@@ -49,7 +49,9 @@ _LAST_ID: Final = {LABEL_IDS: max(LABEL_ID_TO_TRAIN_ID), TRAIN_IDS: NUM_CLASSES 
 _LABEL_ID_LUT: Final = train_ids_from_label_ids(np.arange(256, dtype=np.uint8))
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS: Final = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
-_DEPTHS: Final = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGB_ALPHA: (8, 16)}  # fmt: skip
+_DEPTHS: Final = {
+    _GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8), _RGB: (8, 16), _GREY_ALPHA: (8, 16), _RGB_ALPHA: (8, 16),
+}  # fmt: skip
 _PASSES: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Adam7: first column and row, and distance between columns and rows, of each pass."""
 
@@ -102,7 +104,7 @@ def decode_label_png(data: bytes, encoding: str | None, where: str, *, known_goo
         data: a PNG file.
         encoding: `LABEL_IDS` or `TRAIN_IDS`, gives train ids; None = the ids as they are, of either kind, any value.
         where: names the file in messages.
-        known_good: the file was read before: its number of pixels is not counted again, which takes a third of the time.
+        known_good: the file was read before; its pixels are not counted again, which takes a third of the time.
 
     Returns:
         H x W uint8: train ids 0..18, 255 = ignore.
@@ -257,7 +259,9 @@ def _decode_by_opencv(png: _Png, compressed: bytes) -> _Samples:
     colour = _GREY if png.colour == _PALETTE else png.colour
     header = struct.pack(">IIBBBBB", png.width, png.height, png.bits, colour, 0, 0, int(png.interlaced))
     parts = ((b"IHDR", header), (b"IDAT", compressed), (b"IEND", b""))
-    data = SIGNATURE + b"".join(struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in parts)
+    data = SIGNATURE + b"".join(
+        struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in parts
+    )
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -274,7 +278,7 @@ def _unpacked(rows: Ids, bits: int) -> Ids:
     """Samples of 1, 2 or 4 bits, the first in the highest bits."""
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
     samples = (rows[:, :, None] >> shifts) & np.uint8((1 << bits) - 1)
-    return samples.reshape(rows.shape[0], -1)
+    return np.asarray(samples.reshape(rows.shape[0], -1), dtype=np.uint8)
 
 
 def _keyed(samples: _Samples, png: _Png) -> npt.NDArray[np.bool_]:

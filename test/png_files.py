@@ -20,7 +20,11 @@ def chunk(name: bytes, content: bytes) -> bytes:
 def num_bytes(header: tuple[int, int, int, int], interlaced: bool) -> int:
     """How many bytes of rows a header (width, height, bits, colour) asks for."""
     width, height, bits, colour = header
-    parts = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in PASSES] if interlaced else [header[:2]]
+    parts = (
+        [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in PASSES]
+        if interlaced
+        else [header[:2]]
+    )
     return sum(rows * (1 + (columns * bits * CHANNELS.get(colour, 1) + 7) // 8) for columns, rows in parts if columns)
 
 
@@ -67,7 +71,7 @@ def _packed(samples: np.ndarray, bits: int) -> list[bytes]:
 
 
 def _filtered(rows: list[bytes], bits_per_pixel: int, kinds: itertools.cycle[int]) -> bytes:
-    """Each row after its filter: 0 as it is, 1 minus the left, 2 minus the upper, 3 minus their mean, 4 minus Paeth's."""
+    """Each row after its filter: 0 as it is, 1 minus the left, 2 the upper, 3 their mean, 4 Paeth's."""
     far = max(1, bits_per_pixel // 8)
     above, out = np.zeros(len(rows[0]) + far, int), []
     for row in rows:

@@ -105,7 +105,9 @@ class _Pictures:
 
     def _in(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listed:
-            files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES] if folder.is_dir() else []
+            files = (
+                [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES] if folder.is_dir() else []
+            )
             # The last of a name stays: the first suffix.
             self._listed[folder] = {path.stem: path for path in sorted(files, key=_rank, reverse=True)}
         return self._listed[folder]

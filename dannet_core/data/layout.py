@@ -66,7 +66,9 @@ def open_split(
     place = _narrowed(place, encoding)
     folder = checked_root(root, place.image_folder if need_images else place.label_folder or place.image_folder)
     problems = Problems(f"{layout.name} {split} in {folder}")
-    samples = _samples_of_images(place, folder, problems) if need_images else _samples_of_labels(place, folder, problems)
+    samples = (
+        _samples_of_images(place, folder, problems) if need_images else _samples_of_labels(place, folder, problems)
+    )
     for sample in samples:
         _check_files(sample, need_images, problems)
     problems.raise_if_any()

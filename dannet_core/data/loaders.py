@@ -125,7 +125,9 @@ class Batch:
         )
 
 
-def step_loader(samples: Decoded[Batch], sampler: StepSampler, device: torch.device, workers: int) -> Generator[Batch, None, None]:
+def step_loader(
+    samples: Decoded[Batch], sampler: StepSampler, device: torch.device, workers: int
+) -> Generator[Batch, None, None]:
     """Batches on the device, the next one being copied while the current one is worked on.
 
     Args:

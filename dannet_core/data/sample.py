@@ -18,6 +18,7 @@ __all__ = [
     "read_labels",
 ]  # fmt: skip
 
+
 @dataclass(frozen=True)
 class Sample:
     """One picture of a data set.

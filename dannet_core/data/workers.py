@@ -138,9 +138,10 @@ class Workers:
             # Waited for in small parts, so that a process that was stopped and goes on accuses nobody.
             events = dict(poll.poll(_POLL_S * 1000))
             if events.get(worker.channel.fileno(), 0) & select.POLLIN:
-                message, descriptors, _, _ = socket.recv_fds(worker.channel, _MAX_MESSAGE, 1)
-                if message:
-                    return message, descriptors
+                message, descriptors = _received(worker.channel)
+                if not message:
+                    self._raise_dead(worker)
+                return message, descriptors
             for one in self._workers:
                 if events.get(one.channel.fileno(), 0) & (select.POLLHUP | select.POLLERR):
                     self._raise_dead(one)
@@ -189,6 +190,15 @@ class Workers:
         for worker in self._workers:
             _exit_code(worker.pid)
         self._workers.clear()
+
+
+def _received(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """A message and its file descriptors; nothing once the other side has died."""
+    try:
+        message, descriptors, _, _ = socket.recv_fds(channel, _MAX_MESSAGE, 1)
+    except ConnectionError:  # it died with requests that it had not read
+        return b"", []
+    return message, descriptors
 
 
 def _exit_code(pid: int) -> int | None:
@@ -258,7 +268,7 @@ def _packed(plain: Any, arrays: Sequence[Array]) -> tuple[bytes, list[int]]:
         for array in arrays:
             at = -(-at // _ALIGN) * _ALIGN
             described.append((array.dtype.str, array.shape, at))
-            at = _write(descriptor, memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)), at)
+            at = _write(descriptor, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, at)
         end = _write(descriptor, memoryview(json.dumps((plain, described)).encode()), at)
     except BaseException:
         os.close(descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -84,15 +84,16 @@ class Run:
         """Take up the run to resume, if there is one; nothing is written before it is known to be this one."""
         newest = self._checkpoints.newest()
         check_run_folder(self._config, newest is not None)
-        step = 0
+        step, until_then = 0, dict[str, Any]()
         if newest is not None:
             state = read_checkpoint(newest)
-            refuse_other_settings(self._config, state["config"], self._feed.identity, state.get("data"))
+            until_then = state["config"]
+            refuse_other_settings(self._config, until_then, self._feed.identity, state.get("data"))
             self._adaptation.restore(state)
             self._best, self._owes_evaluation = state["best"], state.get("owes_evaluation", False)
             step = int(state["step"])
         if self._processes.is_first:
-            prepare_run_folder(self._config)
+            prepare_run_folder(self._config, step, until_then)
         return step
 
     def _watch(self, first: int) -> Watch:
@@ -122,9 +123,7 @@ class Run:
         if stopped:
             self._stop(done, first, watch)
 
-    def _after_step(
-        self, step: int, inputs: StepInputs, result: StepResult, watch: Watch, stop: Stop
-    ) -> bool:
+    def _after_step(self, step: int, inputs: StepInputs, result: StepResult, watch: Watch, stop: Stop) -> bool:
         """Log, evaluate and save after ``step`` finished steps, where they are due; True to stop here."""
         every, last = self._config.watch, step == self._config.optimiser.steps
         self._unchecked.append((step, inputs.names, result.losses))

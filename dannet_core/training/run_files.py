@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import torch
 import yaml
@@ -19,6 +21,7 @@ from dannet_core.settings import to_plain
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.data_identity import Identity, refuse_other_data
 
+_RESUMED: Final = "# resumed"
 DATA_PLACES = frozenset({"data.source", "data.target", "data.pairs"})
 """Where the data lies: may change as long as it is the same data."""
 MAY_CHANGE = frozenset({"run_dir", "resume", "device", "watch", "init", "data.workers", "preset"})
@@ -37,8 +40,15 @@ def check_run_folder(config: TrainConfig, has_checkpoint: bool) -> None:
         raise SettingsError(f"resume: {config.run_dir} holds no checkpoint: leave --resume out to start one")
 
 
-def prepare_run_folder(config: TrainConfig) -> None:
-    """Make the folder and write ``config.yaml``.
+def prepare_run_folder(
+    config: TrainConfig, step: int = 0, until_then: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Make the folder and write ``config.yaml``, the settings now in force; comments above them say what they replace.
+
+    Args:
+        config: of this run.
+        step: after which it is resumed.
+        until_then: the settings of the run it continues, as `to_plain` makes them.
 
     Raises:
         OutputError: the folder cannot be made.
@@ -47,8 +57,24 @@ def prepare_run_folder(config: TrainConfig) -> None:
         config.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{config.run_dir}: cannot make the run folder: {error.strerror}") from error
-    versions = f"# dannet_ros run; Python {platform.python_version()}, torch {torch.__version__}\n"
-    write_whole(config.run_dir / "config.yaml", (versions + yaml.safe_dump(to_plain(config), sort_keys=False)).encode())
+    path, plain = config.run_dir / "config.yaml", to_plain(config)
+    now, then = _flat(plain), _flat(dict(until_then))
+    changed = [
+        f"{_RESUMED} after step {step}; until then {key}: {value}"
+        for key, value in then.items()
+        if key not in ("resume", "run_dir") and now.get(key) != value
+    ]
+    versions = f"# dannet_ros run; Python {platform.python_version()}, torch {torch.__version__}"
+    lines = [versions, *(_history(path) if until_then else []), *changed, yaml.safe_dump(plain, sort_keys=False)]
+    write_whole(path, "\n".join(lines).encode())
+
+
+def _history(path: Path) -> list[str]:
+    """The comments that earlier resumptions left in a configuration."""
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(_RESUMED)]
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def refuse_other_settings(
@@ -74,9 +100,7 @@ def refuse_other_settings(
             how = "set it back, or start anew"
             if key in DATA_PLACES:
                 how = "its checkpoint does not say which files it saw: link the old place to the new one, or start anew"
-            raise SettingsError(
-                f"{key}: got {now.get(key)!r}, but the run to resume has {then.get(key)!r}: {how}"
-            )
+            raise SettingsError(f"{key}: got {now.get(key)!r}, but the run to resume has {then.get(key)!r}: {how}")
     if data_then is not None:
         refuse_other_data(data, data_then)
 

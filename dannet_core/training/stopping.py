@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class StopRequested(BaseException):
-    """Raised by a signal inside `Stop.may_interrupt`; no Exception, so that nothing on the way takes it for a failure."""
+    """Raised by a signal inside `Stop.may_interrupt`; no Exception, so that nobody takes it for a failure."""
 
 
 class Stop:

@@ -94,7 +94,7 @@ def test_labels_are_found_whatever_the_case_of_their_suffix(city):
 
 def test_labels_in_colour_are_refused(city, write_image):
     write_image(f"{LABELS}/ulm/ulm_000000_000019_gtFine_labelIds.png")
-    with pytest.raises(DataSetError, match="1 unusable label files .*labels in colour"):
+    with pytest.raises(DataSetError, match=r"1 unusable label files .*labels in colour"):
         open_data_set("cityscapes", city, "val")
 
 

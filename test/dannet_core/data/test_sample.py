@@ -46,7 +46,7 @@ def test_255_is_no_mistake_in_either_encoding(write_labels):
 
 
 def test_colour_damaged_and_missing_label_files_are_named(write_image, write_labels, tmp_path):
-    with pytest.raises(DataSetError, match=r"colour\.png: labels in colour, expected ids .*write the ids as 8-bit grey"):
+    with pytest.raises(DataSetError, match=r"colour\.png: labels in colour, expected ids .*write the ids as 8-bit"):
         read_labels(write_image("colour.png"), TRAIN_IDS)
     path = write_labels("damaged.png", (0, 1))
     path.write_bytes(path.read_bytes()[:60])

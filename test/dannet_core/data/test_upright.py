@@ -44,7 +44,9 @@ def test_exif_behind_the_pixels_of_a_png_counts(tmp_path):
     exif = pillow.Exif()
     exif[0x0112] = 8
     whole = png(np.zeros((4, 6), np.uint8))
-    (tmp_path / "a.png").write_bytes(whole[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + whole[-12:])
+    (tmp_path / "a.png").write_bytes(
+        whole[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + whole[-12:]
+    )
     assert orientation_of(tmp_path / "a.png") == 8
 
 
@@ -83,7 +85,9 @@ def test_labels_of_a_quarter_turned_picture_as_shown_are_taken_and_as_stored_ref
     assert rgb.shape[:2] == labels.shape == (96, 64)
     with pytest.raises(DataSetError) as caught:
         open_data_set("cityscapes", city(orientation, (64, 96), kind))
-    assert f"1 pictures that are not upright (first: {sample.image_path}: EXIF orientation {orientation}" in str(caught.value)
+    assert f"1 pictures that are not upright (first: {sample.image_path}: EXIF orientation {orientation}" in str(
+        caught.value
+    )
     assert "write the picture's pixels upright" in str(caught.value)
 
 
@@ -117,7 +121,7 @@ def test_pairs_are_compared_as_they_are_shown(tmp_path):
     shown, upright = pair.read_both()
     assert np.abs(shown.astype(int) - upright).mean() < 3
     night.write_bytes(encoded(1))
-    with pytest.raises(DataSetError, match="1 pairs of two sizes .*1_rgb_anon.jpg is 96x64.* is 64x96"):
+    with pytest.raises(DataSetError, match=r"1 pairs of two sizes .*1_rgb_anon.jpg is 96x64.* is 64x96"):
         open_pairs("dark-zurich", tmp_path)
     with pytest.raises(DataSetError, match="got 96x64, expected 64x96 like"):
         pair.read_both()
