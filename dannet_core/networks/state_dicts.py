@@ -42,8 +42,8 @@ def unwrapped(content: object, expected: State, path: str | Path) -> dict[str, T
     fitting = [place for place, state in found.items() if _fits(state, expected)]
     if len(fitting) > 1:
         raise ModelFileError(
-            f"{path}: got {len(fitting)} state dicts that fit, {' and '.join(map(repr, fitting))}: save the one you mean "
-            f"alone, e.g. torch.save(torch.load(FILE){_indexing(fitting[0])}, NEW)"
+            f"{path}: got {len(fitting)} state dicts that fit, {' and '.join(map(repr, fitting))}: save the one you "
+            f"mean alone, e.g. torch.save(torch.load(FILE){_indexing(fitting[0])}, NEW)"
         )
     best = fitting[0] if fitting else max(found, key=lambda place: len(found[place].keys() & expected.keys()))
     return found[best]
