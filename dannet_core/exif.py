@@ -155,6 +155,6 @@ def why_labels_do_not_fit(orientation: int, shown: Size, labels: Size) -> str | 
     if orientation == UPRIGHT or (orientation in TURNED and shown[0] != shown[1] and labels == shown):
         return None
     return (
-        f"EXIF orientation {orientation}, labels of {labels[1]}x{labels[0]}: whether they are of the picture as it is "
-        "shown or as it is stored cannot be relied on: write the picture's pixels upright, without that tag"
+        f"EXIF orientation {orientation} shows it as {shown[1]}x{shown[0]}, its labels are {labels[1]}x{labels[0]} and "
+        "may be of the pixels as they are stored: write the picture's pixels upright, without that tag"
     )

@@ -22,6 +22,8 @@ OFFICIAL_ASPP_BRANCHES: Final = 2
 OFFICIAL_SIZE: Final = (540, 960)
 """Height and width at which the released networks are evaluated."""
 
+_GLOBAL: Final = re.compile(r"Unsupported global: GLOBAL ([\w.]+)")
+"""How torch's restricted reader names what it refuses to load."""
 _DEEP_STEM: Final = tuple(
     (rf"backbone\.stem\.{3 * i + j}\.", f"{kind}{i + 1}.") for i in range(3) for j, kind in ((0, "conv"), (1, "bn"))
 )
@@ -164,8 +166,12 @@ def _read(path: str | Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        named = _GLOBAL.search(str(error))
+        if named:
+            what = f"holds '{named.group(1)}', an object whose code is never run"
+        else:
+            what = f"not a readable checkpoint of plain tensors ({one_line(error)}): it is damaged, truncated or a pickle"
         raise ModelFileError(
-            f"{path}: not a readable checkpoint of plain tensors ({one_line(error)}): it is damaged, truncated, or "
-            "holds code, which is never run: where you trust it, load it and save its tensors alone, "
+            f"{path}: {what}: where you trust it, load it and save its tensors alone, "
             "torch.save(model.state_dict(), FILE)"
         ) from error

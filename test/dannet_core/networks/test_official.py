@@ -233,6 +233,15 @@ def test_the_checkpoint_of_another_architecture_is_refused(blank_file, relightin
         import_official("lraspp", blank_file("deeplabv2"), relighting_file)
 
 
+def test_an_object_in_a_checkpoint_is_named_with_what_to_do(tmp_path, relighting_file):
+    torch.save({"state_dict": {}, "args": _Hostile()}, tmp_path / "a.pth")
+    with pytest.raises(
+        ModelFileError, match=r"holds '\w+', an object whose code is never run: .*torch.save\("
+    ) as caught:
+        import_official("pspnet", tmp_path / "a.pth", relighting_file)
+    assert "\x1b" not in str(caught.value)
+
+
 class _Hostile:
     def __reduce__(self):
         return Path.touch, (Path("executed"),)
