@@ -6,25 +6,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
-from dannet_core.classes import IGNORE_ID, LABEL_ID_TO_TRAIN_ID, NUM_CLASSES, train_ids_from_label_ids
-from dannet_core.errors import DataSetError
+from dannet_core.errors import DataSetError, ImageError
+from dannet_core.label_png import ENCODINGS, LABEL_IDS, TRAIN_IDS, read_label_png
 from dannet_core.pixels import Labels, Rgb, read_rgb
 
-LABEL_IDS: Final = "label_ids"
-"""Cityscapes label ids 0..33 (road = 7), as in `*_labelIds.png`."""
-TRAIN_IDS: Final = "train_ids"
-"""Train ids 0..18 and 255 = ignore (road = 0), as in `*_labelTrainIds.png`."""
-ENCODINGS: Final = (LABEL_IDS, TRAIN_IDS)
-_LAST_ID: Final = {LABEL_IDS: max(LABEL_ID_TO_TRAIN_ID), TRAIN_IDS: NUM_CLASSES - 1}
-"""Largest id of each encoding; 255 is allowed in both."""
-_LABEL_ID_LUT: Final = train_ids_from_label_ids(np.arange(256, dtype=np.uint8))
+__all__ = [
+    "ENCODINGS", "LABEL_IDS", "TRAIN_IDS", "DataSet", "Pair", "Problems", "Sample", "check_labels", "read_all_labels",
+    "read_labels",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +58,20 @@ class Sample:
             raise DataSetError(f"{self.image_path}: this split has no labels: use a labelled one")
         return read_labels(self.label_path, self.encoding)
 
+    def read_both(self) -> tuple[Rgb, Labels]:
+        """Read the picture and its labels, which were checked before; see `check_labels`.
+
+        Raises:
+            ImageError, DataSetError: a file is missing or damaged, or they have two sizes.
+        """
+        if self.label_path is None:
+            return self.read_image(), self.read_labels()
+        rgb, labels = self.read_image(), read_labels(self.label_path, self.encoding, known_good=True)
+        if rgb.shape[:2] != labels.shape:
+            got, expected = (f"{size[1]}x{size[0]}" for size in (labels.shape, rgb.shape))
+            raise DataSetError(f"{self.label_path}: got labels of {got}, expected {expected} like {self.image_path}")
+        return rgb, labels
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -73,6 +79,18 @@ class Pair:
 
     day: Sample
     night: Sample
+
+    def read_both(self) -> tuple[Rgb, Rgb]:
+        """Read the day and the night picture.
+
+        Raises:
+            ImageError, DataSetError: a file is missing or damaged, or they have two sizes.
+        """
+        day, night = self.day.read_image(), self.night.read_image()
+        if day.shape != night.shape:
+            got, expected = (f"{size[1]}x{size[0]}" for size in (night.shape, day.shape))
+            raise DataSetError(f"{self.night.image_path}: got {got}, expected {expected} like {self.day.image_path}")
+        return day, night
 
 
 @dataclass(frozen=True)
@@ -143,43 +161,25 @@ class Problems:
             raise DataSetError(f"{self._subject}: {'; '.join(parts)}")
 
 
-def read_labels(path: Path, encoding: str) -> Labels:
-    """Read a label map as train ids.
+def read_labels(path: Path, encoding: str, *, known_good: bool = False) -> Labels:
+    """Read a label map as train ids; `dannet_core.label_png` says which PNGs are read.
 
     Args:
-        path: an 8-bit grey PNG.
+        path: a PNG.
         encoding: `LABEL_IDS` or `TRAIN_IDS`.
+        known_good: it was read before; see `dannet_core.label_png.decode_label_png`.
 
     Returns:
         H x W uint8 train ids 0..18, 255 = ignore.
 
     Raises:
-        DataSetError: the file is missing or damaged, is not 8-bit grey, or holds an id that the encoding does not have.
+        DataSetError: the file is missing or damaged, leaves open which ids are meant, or holds one that the encoding
+            does not have.
     """
-    if not path.is_file():
-        raise DataSetError(f"{path}: no such label file")
-    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if raw is None:
-        raise DataSetError(f"{path}: damaged label file: copy it again")
-    if raw.ndim != 2 or raw.dtype != np.uint8:
-        raise DataSetError(
-            f"{path}: got {raw.dtype} labels of shape {raw.shape}, expected 8-bit grey (ids, not colours)"
-        )
-    ids = np.asarray(raw, dtype=np.uint8)
-    _check_ids(ids, encoding, path)
-    return np.asarray(cv2.LUT(ids, _LABEL_ID_LUT), dtype=np.uint8) if encoding == LABEL_IDS else ids
-
-
-def _check_ids(ids: npt.NDArray[np.uint8], encoding: str, path: Path) -> None:
-    last = _LAST_ID[encoding]
-    # 255 + 1 wraps to 0, which leaves one comparison to make.
-    wrong = (ids + np.uint8(1)) > last + 1
-    if wrong.any():
-        value = int(ids[wrong][0])
-        name = "label ids" if encoding == LABEL_IDS else "train ids"
-        raise DataSetError(
-            f"{path}: {int(wrong.sum())} pixels are no {name}, e.g. {value}, expected 0..{last} or {IGNORE_ID}"
-        )
+    try:
+        return read_label_png(path, encoding, known_good=known_good)
+    except ImageError as error:
+        raise DataSetError(str(error)) from error
 
 
 def read_all_labels(data_set: DataSet, purpose: str) -> Iterator[tuple[Sample, Labels]]:

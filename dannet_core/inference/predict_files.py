@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from dannet_core.atomic_files import whole_file
 from dannet_core.errors import ImageError, OutputError
+from dannet_core.folders import files_below
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import Rgb, read_rgb, write_png
 
@@ -95,7 +96,7 @@ def find_inputs(inputs: Sequence[Path]) -> dict[str, Path]:
     for given in inputs:
         if not given.exists():
             raise ImageError(f"{given}: no such file or folder")
-        files = sorted(p for p in given.rglob("*") if p.is_file()) if given.is_dir() else [given]
+        files = files_below(given, _leave_out) if given.is_dir() else [given]
         wanted = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
         if not wanted:
             raise ImageError(
@@ -109,6 +110,10 @@ def find_inputs(inputs: Sequence[Path]) -> dict[str, Path]:
                 )
             jobs[name] = path
     return jobs
+
+
+def _leave_out(problem: str) -> None:
+    tqdm.write(f"left out: {problem}", file=sys.stderr)
 
 
 def _predict_image(segmenter: NightSegmenter, rgb: Rgb, outputs: Outputs, name: str, times_ms: list[float]) -> None:

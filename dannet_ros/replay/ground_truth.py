@@ -10,10 +10,11 @@ from typing import Final
 import cv2
 import numpy as np
 
-from dannet_core.classes import IGNORE_ID, LABEL_ID_TO_TRAIN_ID, NUM_CLASSES, train_ids_from_label_ids
 from dannet_core.errors import ImageError, SettingsError
+from dannet_core.label_png import decode_label_png, read_label_png, train_ids
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_reading import COMPRESSED, Bag, stamp_ns
+from dannet_ros.replay.scanned import RawMessage
 
 ENCODINGS: Final = ("train_ids", "label_ids")
 """``train_ids``: 0..18. ``label_ids``: Cityscapes' 0..33. 255 is "not labelled" in both."""
@@ -21,8 +22,8 @@ DEFAULT_TOPIC: Final = "/ground_truth/label"
 """Where `make_bag --labels` puts them."""
 NONE: Final = "none"
 
-_JPEG_START: Final = b"\xff\xd8"
-_LAST_ID: Final = {"train_ids": NUM_CLASSES - 1, "label_ids": max(LABEL_ID_TO_TRAIN_ID)}
+_ID_ENCODINGS: Final = ("mono8", "8UC1", "rgb8", "bgr8")
+"""Raw images whose bytes can be ids; the last two with three equal channels."""
 _STAMP: Final = re.compile(r"(?:(\d{10,20})|(\d{1,10})\.(\d{9})|(\d{1,10})[_-](\d{1,9}))(?=$|[_.-]?[A-Za-z])")
 STAMP_NAMES: Final = "NANOSECONDS.png, SECONDS.NNNNNNNNN.png or SECONDS_NANOSECONDS.png"
 
@@ -52,7 +53,7 @@ class GroundTruth:
         file = self._files.get(stamp)
         if file is None:
             return None
-        labels = _read(file, self._encoding)
+        labels = read_label_png(file, self._encoding)
         self._used.add(stamp)
         if labels.shape != size:
             got, wanted = f"{labels.shape[1]}x{labels.shape[0]}", f"{size[1]}x{size[0]}"
@@ -110,7 +111,7 @@ def _open(bag: Bag, name: str, encoding: str, scratch: Path) -> GroundTruth | No
     if not files:
         raise SettingsError(f"labels: {name} holds no labels, expected {STAMP_NAMES} or label messages")
     for file in files.values():
-        _read(file, encoding)
+        read_label_png(file, encoding)
     return GroundTruth(name, files, "train_ids" if name in bag.kinds else encoding)
 
 
@@ -119,18 +120,29 @@ def _spool(bag: Bag, topic: str, encoding: str, scratch: Path) -> Iterator[tuple
     folder = scratch / str(sum(1 for _ in scratch.iterdir()))
     folder.mkdir()
     for message in bag.raw(bag.image_topics([topic])):
-        decoded = bag.decode(message)
-        if message.kind == COMPRESSED and bytes(decoded.data[:2]) == _JPEG_START:
-            raise ImageError(f"{topic}: labels as JPEG, which changes them: expected raw images or PNG")
-        stamp = stamp_ns(decoded.header)
-        labels = _train_ids(np.ascontiguousarray(bag.image(message).rgb[..., 0]), encoding, f"{topic} at stamp {stamp}")
+        stamp, labels = _labels_of(bag, message, encoding)
         file = folder / f"{stamp}.png"
         cv2.imwrite(str(file), labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         yield stamp, file
 
 
+def _labels_of(bag: Bag, message: RawMessage, encoding: str) -> tuple[int, Labels]:
+    """Stamp and train ids of a label message."""
+    decoded = bag.decode(message)
+    stamp = stamp_ns(decoded.header)
+    where = f"{message.topic} at stamp {stamp}"
+    if message.kind == COMPRESSED:
+        return stamp, decode_label_png(bytes(decoded.data), encoding, where)
+    if decoded.encoding not in _ID_ENCODINGS:
+        raise ImageError(f"{where}: labels as {decoded.encoding[:40]}, expected ids as {' or '.join(_ID_ENCODINGS)}")
+    rgb = bag.image(message).rgb
+    if not all(np.array_equal(rgb[..., 0], rgb[..., channel]) for channel in (1, 2)):
+        raise ImageError(f"{where}: labels in colour, expected ids: publish them as mono8")
+    return stamp, train_ids(np.ascontiguousarray(rgb[..., 0]), encoding, where)
+
+
 def _in_folder(folder: Path) -> Iterator[tuple[int, Path]]:
-    for file in sorted(folder.glob("*.png")):
+    for file in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png"):
         stamp = stamp_of_name(file.stem)
         if stamp is None:
             raise SettingsError(f"{file}: no stamp in its name: expected {STAMP_NAMES}")
@@ -146,18 +158,3 @@ def stamp_of_name(stem: str) -> int | None:
     if whole:
         return int(whole)
     return int(seconds or plain_seconds) * 10**9 + int(fraction or nanoseconds)
-
-
-def _read(file: Path, encoding: str) -> Labels:
-    raw = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if raw is None or raw.ndim != 2 or raw.dtype != np.uint8:
-        raise ImageError(f"{file}: not a label image, expected one 8-bit channel of ids")
-    return _train_ids(np.asarray(raw, dtype=np.uint8), encoding, str(file))
-
-
-def _train_ids(ids: Labels, encoding: str, where: str) -> Labels:
-    wrong = (ids > _LAST_ID[encoding]) & (ids != IGNORE_ID)
-    if wrong.any():
-        expected = f"{encoding.replace('_', ' ')} 0..{_LAST_ID[encoding]} or 255"
-        raise ImageError(f"{where}: got id {int(ids[wrong][0])}, expected {expected}")
-    return train_ids_from_label_ids(ids) if encoding == "label_ids" else ids

@@ -41,6 +41,19 @@ def test_walks_a_folder_keeps_its_structure_and_leaves_out_what_it_cannot_read(t
     assert "2 images and 0 video frames labelled, 1 left out" in captured.out
 
 
+def test_linked_folders_are_walked_once_and_links_to_nowhere_are_named(tiny_onnx, night_rgb, tmp_path, capsys):
+    for name in ("in/a.png", "disk/b.png"):
+        (tmp_path / name).parent.mkdir()
+        write_png(tmp_path / name, night_rgb)
+    (tmp_path / "in/linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/gone").symlink_to(tmp_path / "unmounted")
+    predict(tmp_path / "in", "--model", tiny_onnx, "--out", tmp_path / "out")
+    assert (tmp_path / "out/linked/b_label.png").is_file()
+    assert len(list((tmp_path / "out").rglob("*_label.png"))) == 2
+    assert f"left out: {tmp_path}/in/gone: broken link to {tmp_path}/unmounted" in capsys.readouterr().err
+
+
 def test_labels_a_video_into_an_overlay_video_of_the_same_length(tiny_onnx, night_rgb, tmp_path):
     writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (200, 120))
     for _ in range(5):
