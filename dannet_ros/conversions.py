@@ -13,7 +13,7 @@ from dannet_core.errors import ImageError
 from dannet_core.inference.camera_image import ENCODINGS as CAMERA_ENCODINGS
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.pixels import Rgb
-from dannet_ros.compressed import decode
+from dannet_ros.compressed import decode_camera
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -28,7 +28,7 @@ and BGRA, as cv_bridge does. 8-bit data has no byte order, so ``is_bigendian`` i
 
 
 def to_camera(message: Any) -> CameraImage:
-    """Pixels of a sensor_msgs Image, as they came, or of a CompressedImage, decoded to RGB.
+    """Pixels of a sensor_msgs Image, as they came, or of a CompressedImage, decoded.
 
     An Image's are a view of the message.
 
@@ -37,7 +37,7 @@ def to_camera(message: Any) -> CameraImage:
     """
     # By name: without a ROS installation there is no class to compare with, but bags can be read all the same.
     if type(message).__name__.endswith("CompressedImage"):
-        return CameraImage.from_rgb(compressed_to_rgb(message))
+        return compressed_to_camera(message)
     return image_to_camera(message)
 
 
@@ -66,11 +66,14 @@ def image_to_rgb(message: Any) -> Rgb:
     return image_to_camera(message).to_rgb()
 
 
+def compressed_to_camera(message: Any) -> CameraImage:
+    """See `to_camera`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG."""
+    return decode_camera(np.frombuffer(message.data, dtype=np.uint8), message.format)
+
+
 def compressed_to_rgb(message: Any) -> Rgb:
-    """See `to_rgb`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG, whatever ``format`` says."""
-    if "compressedDepth" in message.format:
-        raise ImageError(f"format: got '{_short(message.format)}', expected a colour or grey picture, not a depth map")
-    return decode(np.frombuffer(message.data, dtype=np.uint8))
+    """See `to_rgb`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG."""
+    return compressed_to_camera(message).to_rgb()
 
 
 def to_image(pixels: Pixels, encoding: str, header: Any) -> Any:
