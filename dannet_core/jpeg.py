@@ -89,7 +89,7 @@ class Jpeg:
     def may_end_early(self, picture: npt.NDArray[np.uint8]) -> bool:
         """Whether a corner of the decoded picture, whichever way up, has the grey that decoders fill with.
 
-        Small pictures always may, because there the full answer costs next to nothing, and what is not filled with grey.
+        Small pictures always may, there the full answer costs little, and pictures that are not filled with grey.
         """
         if self.progressive or self.zeros_at_end or len(self.components) == 4:
             return True

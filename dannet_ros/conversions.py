@@ -27,6 +27,10 @@ ENCODINGS: Final = MappingProxyType(
 and BGRA, as cv_bridge does. 8-bit data has no byte order, so ``is_bigendian`` is not looked at."""
 
 
+_BY_LETTERS: Final = MappingProxyType({name.lower(): name for name in ENCODINGS})
+_SHOWN: Final = 40
+
+
 def to_camera(message: Any) -> CameraImage:
     """Pixels of a sensor_msgs Image, as they came, or of a CompressedImage, decoded.
 
@@ -55,10 +59,21 @@ def to_rgb(message: Any) -> Rgb:
 def image_to_camera(message: Any) -> CameraImage:
     """See `to_camera`; ``message`` is a sensor_msgs/Image."""
     name = message.encoding
-    if name not in ENCODINGS:
-        raise ImageError(f"encoding: got '{_short(name)}', expected one of {', '.join(ENCODINGS)}")
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    return CameraImage(data, message.height, message.width, message.step, _SAME_AS.get(name, name))
+    encoding = ENCODINGS.get(name)
+    if encoding is None:
+        near = _BY_LETTERS.get(name[:_SHOWN].strip().lower())
+        raise ImageError(
+            f"encoding: got '{_short(name)}', expected {repr(near) if near else 'one of ' + ', '.join(ENCODINGS)}"
+        )
+    data, step = np.frombuffer(message.data, dtype=np.uint8), message.step
+    # depthai's driver divides all bytes by the height: only where no other reading fits is that taken for a step.
+    if (
+        encoding.rows_per_row > 1
+        and step == message.width * encoding.rows_per_row
+        and len(data) == step * message.height
+    ):
+        step = message.width
+    return CameraImage(data, message.height, message.width, step, _SAME_AS.get(name, name))
 
 
 def image_to_rgb(message: Any) -> Rgb:
@@ -122,4 +137,4 @@ class ReusedImage:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:40] + "..."
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
