@@ -29,7 +29,6 @@ def test_nv12_has_half_as_many_colour_rows_behind_its_grey_ones():
 
 def semi_planar(yuv: np.ndarray, encoding: str, step: int) -> np.ndarray:
     """Y, U, V of every pixel as the encoding lays them out, rows ``step`` bytes apart, padding not zero."""
-    height, width = yuv.shape[:2]
     colors = yuv[:, :, 1:] if encoding == "nv24" else yuv[::2, ::2, 1:]
     colors = colors[:, :, ::-1] if encoding == "nv21" else colors
     long = step * (2 if encoding == "nv24" else 1)
