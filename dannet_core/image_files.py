@@ -124,16 +124,19 @@ def _refuse_transparent(data: Bytes) -> None:
 
 
 def _changes_with_more_data(data: Bytes, facts: jpeg.Jpeg) -> bool:
-    from PIL import Image  # unlike OpenCV it does not write the decoder's warnings to stderr
+    own = _as_pillow_reads(facts.decodable(data))
+    return any(not np.array_equal(own, _as_pillow_reads(more)) for more in facts.continued(data))
 
-    pictures = []
-    for variant in (facts.decodable(data), facts.continued(data)):
-        try:
-            with Image.open(io.BytesIO(variant.tobytes())) as picture:
-                pictures.append(np.asarray(picture))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            pictures.append(np.empty(0, np.uint8))
-    return not np.array_equal(pictures[0], pictures[1])
+
+def _as_pillow_reads(data: Bytes) -> npt.NDArray[np.uint8]:
+    """Pixels, or an empty array; unlike OpenCV it does not write the decoder's warnings to stderr."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data.tobytes())) as picture:
+            return np.asarray(picture)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return np.empty(0, np.uint8)
 
 
 def _decode(data: Bytes, kind: str, size: tuple[int, int], upright: bool, flags: int = 0) -> npt.NDArray[np.uint8]:

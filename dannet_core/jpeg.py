@@ -76,15 +76,19 @@ class Jpeg:
         at = self.tables_at
         return np.concatenate([data[:at], np.frombuffer(segment, np.uint8), data[at : self.end]])
 
-    def continued(self, data: Bytes) -> Bytes:
-        """`decodable` with more data behind its last scan: a picture that has all of its own does not notice."""
+    def continued(self, data: Bytes) -> list[Bytes]:
+        """`decodable` with other data behind its last scan: a picture that has all of its own does not notice.
+
+        Several, because what a decoder puts in the place of missing bits may happen to be what one of them holds.
+        """
         whole = self.decodable(data)
         split = len(whole) - (self.end - self.data_end)
         own = whole[:split].tobytes().rstrip(b"\xff")  # fill bytes make a marker
         if self.zeros_at_end:
             own = own.rstrip(b"\0")
             own += b"\0" * own.endswith(b"\xff")  # FF 00 is a byte of data
-        return np.frombuffer(own + _MORE_DATA + whole[split:].tobytes(), np.uint8)
+        end = whole[split:].tobytes()
+        return [np.frombuffer(own + first + _MORE_DATA + end, np.uint8) for first in (b"\xaa", b"\x55", b"\xfe")]
 
     def may_end_early(self, picture: npt.NDArray[np.uint8]) -> bool:
         """Whether a corner of the decoded picture, whichever way up, has the grey that decoders fill with.
