@@ -21,6 +21,7 @@ _NOT_8_BIT: Final = re.compile(
     r"(?!8uc[134]?$)\d+[usf]c\d*|(mono|gr[ae]y|y|z)_?(?!8$)\d+([lb]e|p)?|(rgb|bgr)a?_?(10|12|14|16|48|64)([lb]e|f)?"
     r"|depth\d*|disparity\d*"
 )
+_BETWEEN: Final = re.compile(r"[;,/\s]+")
 _SHOWN: Final = 40
 
 
@@ -44,10 +45,10 @@ def read_format(text: str) -> Format:
     Raises:
         ImageError: it names what is not a JPEG or PNG, or pixels that are refused in raw pictures too.
     """
-    words = re.split(r"[;,/\s]+", text.lower())
+    words = re.split(_BETWEEN, text.lower())
     if "compresseddepth" in words or "rvl" in words:
         raise _refused(text, "a colour or grey picture, not a depth map")
-    deep = [word for word in words if _NOT_8_BIT.fullmatch(word)]
+    deep = [word for word in re.split(_BETWEEN, text) if _NOT_8_BIT.fullmatch(word.lower())]
     if deep:
         raise _refused(text, f"8 bits a sample: {deep[0][:_SHOWN]} is refused in raw pictures too")
     codecs = [word for word in words if _OTHER_CODECS.fullmatch(word)]
@@ -56,7 +57,7 @@ def read_format(text: str) -> Format:
     mosaics = {word for word in words if word.startswith("bayer")}
     if len(mosaics) > 1 or mosaics - _BAYER:
         raise _refused(text, f"at most one of {', '.join(sorted(_BAYER))}")
-    stored = re.split(r"[;,/\s]+", text.lower().partition(";")[2])
+    stored = re.split(_BETWEEN, text.lower().partition(";")[2])
     return Format(next(iter(mosaics), ""), not _COLORS.isdisjoint(stored))
 
 

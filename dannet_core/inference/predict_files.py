@@ -85,10 +85,7 @@ def predict_files(segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Ou
         found.problems.append(f"{found.jobs.pop(name)}: its output would replace the input {taken}: use another folder")
     if not found.jobs:
         raise ImageError("; ".join(found.problems[:PROBLEMS_SHOWN]))
-    try:
-        outputs.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{outputs.folder}: cannot make the output folder: {error.strerror}") from error
+    _make_folder(outputs.folder)
     summary, times_ms = Summary(outputs.folder, own_outputs=found.own_outputs), list[float]()
     for problem in found.problems:
         _leave_out(summary, problem)
@@ -110,11 +107,18 @@ def _leave_out(summary: Summary, problem: str) -> None:
     tqdm.write(f"left out: {problem}", file=sys.stderr)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make the output folder: {error.strerror}") from error
+
+
 def _predict_image(segmenter: NightSegmenter, rgb: Rgb, outputs: Outputs, name: str, times_ms: list[float]) -> None:
     prediction = segmenter.segment(rgb, with_relit=outputs.relit)
     times_ms.append(sum(prediction.timings_ms.values()))
     stem = outputs.folder / name
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(stem.parent)
     write_png(f"{stem}_label.png", prediction.labels)
     write_png(f"{stem}_color.png", prediction.colorize())
     write_png(f"{stem}_overlay.png", prediction.overlay(rgb, outputs.alpha))
@@ -136,7 +140,7 @@ def _predict_video(
     if storable_rate(video.rate) != video.rate:
         tqdm.write(f"{path}: {video.rate:g} frames/s, stored at {storable_rate(video.rate):g}", file=sys.stderr)
     target = outputs.folder / f"{name}_overlay.mp4"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     with whole_file(target) as partial, OverlayVideo(partial, (first.shape[0], first.shape[1]), video.rate) as overlay:
         progress = tqdm(itertools.chain([first], frames), total=video.total or None, desc=path.name, unit="frame")
         for rgb in progress:

@@ -29,6 +29,9 @@ _BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide",
 class VideoFrames:
     """Frames of a video file, one after another.
 
+    Raises:
+        ImageError: on construction, when its name cannot be given to OpenCV.
+
     Attributes:
         count: frames read so far.
         total: what the file says it has; 0 = it does not.
@@ -37,10 +40,7 @@ class VideoFrames:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._capture = cv2.VideoCapture(str(path))
-        except (UnicodeError, cv2.error) as error:
-            raise ImageError(f"{path}: not a readable video") from error
+        self._capture = cv2.VideoCapture(_name(path))
         self.count = 0
         self.total = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
@@ -73,7 +73,7 @@ class OverlayVideo:
     def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
         self._path = path
         self._count = 0
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), storable_rate(rate), size[::-1])
+        self._writer = cv2.VideoWriter(_name(path), cv2.VideoWriter.fourcc(*"mp4v"), storable_rate(rate), size[::-1])
         if not self._writer.isOpened():
             raise ImageError(f"no video of {size[1]}x{size[0]} pixels at {storable_rate(rate)} frames/s can be written")
 
@@ -99,6 +99,15 @@ def storable_rate(rate: float) -> float:
         if round(rate * 10**decimals) <= MAX_RATE:
             return max(rate if decimals == _DECIMALS else round(rate, decimals), MIN_FPS)
     return float(min(round(rate), MAX_RATE))
+
+
+def _name(path: Path) -> str:
+    """The name for OpenCV, whose video functions crash on bytes that are no UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ImageError(f"{path}: a video's name has to be UTF-8: rename it") from error
+    return str(path)
 
 
 def is_cut_off(path: Path) -> bool:

@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -89,3 +91,12 @@ def test_a_video_that_cannot_be_made_is_one_error(tmp_path, capfd):
     with pytest.raises(ImageError, match="no video of 96x64 pixels"):
         OverlayVideo(tmp_path / "absent" / "o.mp4", (64, 96), 5)
     capfd.readouterr()
+
+
+def test_a_name_that_is_not_utf_8_is_refused_where_opencv_would_crash(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.avi")
+    path.write_bytes(b"RIFF")
+    with pytest.raises(ImageError, match="has to be UTF-8: rename it"):
+        VideoFrames(path)
+    with pytest.raises(ImageError, match="has to be UTF-8: rename it"):
+        OverlayVideo(path, (64, 96), 5)
