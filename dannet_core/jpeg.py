@@ -99,12 +99,15 @@ class Jpeg:
             return True
         if self.height * self.width <= _SMALL:
             return True
-        corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
-        most = max(c.across for c in self.components.values()), max(c.down for c in self.components.values())
-        if (self.width - 1) % (8 * most[0]) and (self.height - 1) % (8 * most[1]):
-            return bool((corners == _GREY).all(axis=1).any())
-        # One row or column of the last block takes some of its colour from the block before.
-        return bool((abs(corners @ [299, 587, 114] - _GREY * 1000) < 2000).any())
+        across = max(c.across for c in self.components.values())
+        down = max(c.down for c in self.components.values())
+        # What is seen of the last block; its outermost row and column take some colour from the block before.
+        seen = min((self.height - 1) % (8 * down), (self.width - 1) % (8 * across), 7)
+        if seen == 0:
+            corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+            return bool((abs(corners @ [299, 587, 114] - _GREY * 1000) < 2000).any())
+        ends = (slice(seen), slice(-seen, None))
+        return any(bool((picture[rows, columns] == _GREY).all()) for rows in ends for columns in ends)
 
 
 def read_jpeg(data: Bytes) -> Jpeg:

@@ -107,6 +107,23 @@ def test_large_pictures_are_looked_at_only_where_a_corner_is_grey():
             decode_image(array(whole[: int(len(whole) * kept)] + EOI))
 
 
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [((600, 800), {}), ((593, 785), {}), ((594, 786), {"subsampling": 0}), ((600, 801), {"mode": "L"})],
+)
+def test_only_what_may_be_filled_is_decoded_again(size, options):
+    whole = encode(street(*size), **options)
+    facts, picture = read_jpeg(array(whole)), street(*size)
+    picture[-1, -1] = 121  # the grey of a picture is not that of a decoder
+    assert not facts.may_end_early(picture)
+    picture[-16:, -16:] = 128
+    assert facts.may_end_early(picture)
+    assert facts.may_end_early(np.rot90(picture))
+    for kept in (0.4, 0.9):
+        with pytest.raises(ImageError, match="its data end before the picture does"):
+            decode_image(array(whole[: int(len(whole) * kept)] + EOI))
+
+
 @pytest.mark.parametrize("size", [(96, 136), (600, 800)])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
 def test_a_grey_picture_is_a_picture(size, options):
