@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ _COUNTER: Final = "num_batches_tracked"
 _MAX_DEPTH: Final = 4
 
 
-def unwrapped(content: object, expected: State, path: str | Path) -> dict[str, Tensor]:
+def unwrapped(content: object, expected: State, path: str | Path) -> State:
     """The one state dict in a checkpoint that is meant for a network.
 
     Args:
@@ -67,7 +67,9 @@ def _wants_single(key: str, expected: State) -> bool:
 
 def _state_dicts(content: Mapping[object, object], place: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
     """State dicts in nested dicts, each with the keys that lead to it."""
-    tensors = {key: value for key, value in content.items() if isinstance(key, str) and _is_weight(value)}
+    tensors: dict[str, Tensor] = {
+        key: value for key, value in content.items() if isinstance(key, str) and _is_weight(value)
+    }
     if content and len(tensors) == len(content):
         yield place, tensors
         return
@@ -76,7 +78,7 @@ def _state_dicts(content: Mapping[object, object], place: str = "", depth: int =
             yield from _state_dicts(value, f"{place}.{key}" if place else key, depth + 1)
 
 
-def _is_weight(value: object) -> bool:
+def _is_weight(value: object) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor) and value.layout == torch.strided
 
 

@@ -48,11 +48,12 @@ HEADERS = st.builds(
 def images(draw: Any) -> Any:
     """Mostly nearly right, because what is wrong in one field only gets furthest."""
     encoding = draw(st.one_of(st.sampled_from(sorted(ENCODINGS)), st.text(max_size=12)))
-    height, width = draw(SIDES), draw(SIDES)
-    pixel_bytes = ENCODINGS[encoding].bytes_per_pixel if encoding in ENCODINGS else 3
+    height, width = (draw(st.one_of(st.integers(64, 90), SIDES)) for _ in range(2))
+    known = ENCODINGS.get(encoding, ENCODINGS["rgb8"])
+    pixel_bytes, rows_per_row = known.bytes_per_pixel, known.rows_per_row
     row = width * pixel_bytes
     step = min(draw(st.one_of(st.just(row), st.integers(0, 40).map(lambda extra: row + extra), UINT32)), 2**32 - 1)
-    whole = min(step * height, 40_000)
+    whole = min(int(step * height * rows_per_row), 40_000)
     size = draw(st.one_of(st.just(whole), st.integers(0, whole + 20)))
     message = Image(header=draw(HEADERS), height=height, width=width, encoding=encoding, step=step)
     message.is_bigendian = draw(st.integers(0, 255))
