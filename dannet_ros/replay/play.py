@@ -96,7 +96,11 @@ def _play(bag: Bag, publishers: dict[str, Any], rate: float) -> str:
     from rclpy.duration import Duration
 
     first_ns, begin, worst_late_s, count = None, 0.0, 0.0, 0
+    kinds, others = bag.kinds, 0
     for message in bag.raw(list(publishers)):
+        if message.kind != kinds[message.topic]:  # a topic in DDS has one type
+            others += 1
+            continue
         if first_ns is None:
             first_ns, begin = message.time_ns, time.monotonic()
         due = begin + (message.time_ns - first_ns) / 1e9 / rate
@@ -109,4 +113,5 @@ def _play(bag: Bag, publishers: dict[str, Any], rate: float) -> str:
     if count == 0:
         raise PlayError(f"nothing to play: {', '.join(publishers)} hold no messages")
     seconds = time.monotonic() - begin
-    return f"played {count} messages in {seconds:.1f} s, at most {worst_late_s * 1e3:.0f} ms late"
+    left_out = f", {others} of a second type on their topic left out" if others else ""
+    return f"played {count} messages in {seconds:.1f} s, at most {worst_late_s * 1e3:.0f} ms late{left_out}"

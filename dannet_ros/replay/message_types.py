@@ -1,0 +1,107 @@
+"""The message types of a bag: from its own definitions, each by itself, so that a bad one costs its own topic only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, Final
+
+from dannet_ros.replay.scanned import CDR, BagTopic, Definition
+
+_IDL_PART: Final = "=" * 80 + "\nIDL: "
+
+
+class MessageTypes:
+    """Type stores by message type."""
+
+    def __init__(self, topics: Iterable[BagTopic]) -> None:
+        self._definitions: dict[str, Definition] = {}
+        for topic in topics:
+            if topic.encoding == CDR and topic.definition.text:
+                self._definitions.setdefault(topic.kind, topic.definition)
+        self._stores: dict[str, Any] = {}
+        self._reasons: dict[str, str] = {}
+
+    def store(self, kind: str) -> Any:
+        """A rosbags type store that reads and describes ``kind``; None when there is none, see `reason`.
+
+        A type without a usable definition is that of ROS 2 Jazzy, where that has it: bags of Humble hold none.
+        """
+        if kind not in self._stores:
+            self._stores[kind] = self._make(kind)
+        return self._stores[kind]
+
+    def reason(self, kind: str) -> str:
+        """Why there is no store for ``kind``."""
+        return self._reasons.get(kind, "")
+
+    def decode(self, data: bytes, kind: str) -> Any:
+        """A message as rosbags makes it.
+
+        Raises:
+            Exception: whatever rosbags' generated parsers raise on bytes that are not of the type.
+            ValueError: the type is not known.
+        """
+        store = self.store(kind)
+        if store is None:
+            raise ValueError(self.reason(kind))
+        return store.deserialize_cdr(data, kind)
+
+    def _make(self, kind: str) -> Any:
+        definition, standard = self._definitions.get(kind), _standard()
+        self._reasons[kind] = f"no usable definition of {kind} in the bag"
+        for base in (False, True):
+            # The second time with ROS 2's own types, for a definition that leaves out what everybody has.
+            try:
+                return _checked(kind, definition, standard.fielddefs if base else {})
+            except Exception as error:  # noqa: BLE001  rosbags' parser and generated code raise anything
+                self._reasons[kind] = f"no usable definition of {kind} in the bag: {_one_line(error)}"
+        return standard if kind in standard.types else None
+
+
+@cache
+def _standard() -> Any:
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+def _checked(kind: str, definition: Definition, base: Any) -> Any:
+    """A store of one definition and ``base``; raises unless it can be read, and written so that it is read again."""
+    from rosbags.typesys import get_types_from_msg
+
+    store = _store_of({**base, **_parsed(kind, definition)})
+    store.get_msgdef(kind)
+    text, _ = store.generate_msgdef(kind, ros_version=2)
+    again = _store_of(get_types_from_msg(text, kind))
+    if again.hash_rihs01(kind) != store.hash_rihs01(kind):
+        raise ValueError("it changes when it is written")
+    return store
+
+
+def _store_of(types: Any) -> Any:
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.EMPTY)
+    store.register(types)
+    return store
+
+
+def _parsed(kind: str, definition: Definition) -> Any:
+    from rosbags.typesys import get_types_from_idl, get_types_from_msg
+
+    form, text = definition
+    if form == "ros2msg":
+        return get_types_from_msg(text, kind)
+    if form != "ros2idl":
+        raise ValueError(f"it is written as {form or 'nothing known'}")
+    if not text.startswith(_IDL_PART):
+        return get_types_from_idl(text)
+    types: dict[str, Any] = {}
+    for part in text.split("=" * 80 + "\n")[1:]:
+        types.update(get_types_from_idl(part.partition("\n")[2]))
+    return types
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__} {' '.join(str(error).split())[:120]}".strip()
