@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from dannet_ros.replay import mcap_records as mcap
 from dannet_ros.replay.scanned import (
     CDR,
     LATEST_NS,
+    NO_KIND,
     BagTopic,
     Damage,
     RawMessage,
@@ -23,9 +24,6 @@ from dannet_ros.replay.scanned import (
     merged,
     qos_of,
 )
-
-NO_KIND: Final = "no message type"
-"""What stands for the type of a channel without a schema."""
 
 
 @dataclass

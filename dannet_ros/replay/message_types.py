@@ -42,18 +42,21 @@ class MessageTypes:
             Exception: whatever rosbags' generated parsers raise on bytes that are not of the type.
             ValueError: the type is not known.
         """
-        store = self.store(kind)
+        # Those of ROS 2 first: a bag may describe them wrongly, and the fields of pictures have never changed.
+        store = standard if kind in (standard := _standard()).types else self.store(kind)
         if store is None:
             raise ValueError(self.reason(kind))
         return store.deserialize_cdr(data, kind)
 
     def _make(self, kind: str) -> Any:
         definition, standard = self._definitions.get(kind), _standard()
-        self._reasons[kind] = f"no usable definition of {kind} in the bag"
-        for base in (False, True):
-            # The second time with ROS 2's own types, for a definition that leaves out what everybody has.
+        self._reasons[kind] = f"no definition of {kind} in the bag"
+        if definition is None:
+            return standard if kind in standard.types else None
+        # The second time with ROS 2's own types, for a definition that leaves out what everybody has.
+        for base in ({}, dict(standard.fielddefs)):
             try:
-                return _checked(kind, definition, standard.fielddefs if base else {})
+                return _checked(kind, definition, base)
             except Exception as error:  # noqa: BLE001  rosbags' parser and generated code raise anything
                 self._reasons[kind] = f"no usable definition of {kind} in the bag: {_one_line(error)}"
         return standard if kind in standard.types else None

@@ -15,7 +15,7 @@ from dannet_core.pixels import colorize
 from dannet_ros.replay.bag_reading import IMAGE, Bag, BagImage
 from dannet_ros.replay.bag_writing import reliable
 from dannet_ros.replay.cameras import NODE, OUTPUTS
-from dannet_ros.replay.scanned import CDR, BagTopic, RawMessage
+from dannet_ros.replay.scanned import CDR, NO_KIND, BagTopic, RawMessage
 from dannet_ros.replay.transports import base_of
 
 
@@ -112,7 +112,9 @@ class ResultBag:
 
 
 def _unreadable(topic: BagTopic) -> str:
-    return "" if topic.encoding == CDR else f"its messages are {topic.encoding or 'of no known encoding'}, not CDR"
+    if topic.encoding != CDR:
+        return f"its messages are {topic.encoding or 'of no known encoding'}, not CDR"
+    return "it has no message type" if topic.kind == NO_KIND else ""
 
 
 def _fields(store: Any, kind: str) -> dict[str, Any]:

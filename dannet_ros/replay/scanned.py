@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 CDR: Final = "cdr"
 """How ROS 2 serialises; what is serialised otherwise (JSON, Protobuf, ROS 1) is counted, but not read."""
+NO_KIND: Final = "no message type"
+"""What stands for the type of a channel that names none."""
 LATEST_NS: Final = 2**63 - 1
 """Times of recording beyond it, or before 1970, are damage."""
 
