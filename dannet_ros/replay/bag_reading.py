@@ -73,7 +73,7 @@ class Bag:
         """Message type by topic; of a topic with several types the pictures', or the first."""
         found: dict[str, str] = {}
         for topic in self._cdr():
-            if topic.kind in PICTURES or topic.name not in found:
+            if found.get(topic.name) not in PICTURES and (topic.kind in PICTURES or topic.name not in found):
                 found[topic.name] = topic.kind
         return found
 

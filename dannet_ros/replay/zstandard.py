@@ -30,6 +30,8 @@ def decompress(packed: bytes, most: int, *, cut: bool = False) -> bytes:
     Raises:
         ValueError: damaged or, unless ``cut``, incomplete.
     """
+    if most and not packed and not cut:
+        raise ValueError("zstd: nothing to unpack")
     library, parts, room = zstd(), [], most + 1
     while packed and room > 0:
         unpack = library.ZstdDecompressor()
