@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dannet_ros.replay.bag_reading import COMPRESSED, IMAGE
+from dannet_ros.replay.bag_reading import COMPRESSED, IMAGE, open_bag
 
 START_NS = 1_700_000_000 * 10**9
 STEP_NS = 50_000_000
@@ -114,6 +114,12 @@ def write_bag(
     return path
 
 
+def read_bag(bag: Path) -> tuple[list[np.ndarray], list[str]]:
+    """Pictures of the camera, and the problems."""
+    with open_bag(bag, lenient=True) as opened:
+        return [image.rgb for image in opened.images(["/camera/image"])], opened.problems
+
+
 @pytest.fixture
 def bags() -> SimpleNamespace:
     """What makes bags, for test modules, which cannot import this file."""
@@ -123,6 +129,7 @@ def bags() -> SimpleNamespace:
         frames=frames,
         labels=labels,
         write=write_bag,
+        read=read_bag,
         START_NS=START_NS,
         STEP_NS=STEP_NS,
     )
