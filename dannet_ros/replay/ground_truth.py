@@ -58,9 +58,8 @@ class GroundTruth:
         for stamp in unclear:
             del self._files[stamp]
         if unclear:
-            self.problems.append(
-                f"{self.source}: {len(unclear)} labels left out, the first of stamp {unclear[0]}: {why}"
-            )
+            others = f" and {len(unclear) - 1} others" if len(unclear) > 1 else ""
+            self.problems.append(f"{self.source}: labels of stamp {unclear[0]}{others} left out: {why}")
 
     def __len__(self) -> int:
         return len(self._files)

@@ -14,6 +14,14 @@ from dannet_ros.replay.bag_reading import BagError, open_bag
 
 pytest.importorskip("rosbags", reason="rosbags writes and reads bags")
 COUNT = 40
+STORED = [
+    ("mcap", "NONE"),
+    ("mcap", "STORAGE"),
+    ("mcap", "FILE"),
+    ("mcap", "MESSAGE"),
+    ("sqlite3", "NONE"),
+    ("sqlite3", "FILE"),
+]
 
 
 def cut(path: Path, share: float) -> None:
@@ -21,17 +29,7 @@ def cut(path: Path, share: float) -> None:
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
 
 
-@pytest.mark.parametrize(
-    ("storage", "compression"),
-    [
-        ("mcap", "NONE"),
-        ("mcap", "STORAGE"),
-        ("mcap", "FILE"),
-        ("mcap", "MESSAGE"),
-        ("sqlite3", "NONE"),
-        ("sqlite3", "FILE"),
-    ],
-)
+@pytest.mark.parametrize(("storage", "compression"), STORED)
 def test_half_a_bag_gives_the_first_frames_unchanged_and_the_reason(
     bags, tmp_path: Path, storage: str, compression: str
 ) -> None:
@@ -146,11 +144,8 @@ def split(bags, folder: Path, storage: str, seconds: Callable[[Any, int], None])
     return folder / "bag"
 
 
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-@pytest.mark.parametrize("compression", ["NONE", "STORAGE", "FILE", "MESSAGE"])
+@pytest.mark.parametrize(("storage", "compression"), STORED)
 def test_messages_come_in_the_order_of_rosbags(bags, tmp_path: Path, storage: str, compression: str) -> None:
-    if (storage, compression) == ("sqlite3", "STORAGE"):
-        pytest.skip("SQLite has no chunks")
     highlevel = pytest.importorskip("rosbags.highlevel")
     order = np.random.default_rng(3).integers(0, 25, 90)
     with bags.record(tmp_path / "bag", storage, compression) as writer:
