@@ -66,7 +66,7 @@ class StoredBag:
         """CDR messages of the topics called ``names``, file by file in the order of recording."""
         for scan in self._scans:
             for message in scan.messages(names):
-                yield _unpacked(message) if message.data.startswith(zstandard.MAGIC) else message
+                yield _unpacked(message) if message.data[:4] == zstandard.MAGIC else message
 
     def close(self) -> None:
         """Close the files."""

@@ -184,7 +184,7 @@ def unpack_chunk(content: bytes, *, cut: bool) -> memoryview:
     return memoryview(data)
 
 
-def _unpacked(compression: str, packed: bytes, size: int, *, cut: bool) -> bytes:
+def _unpacked(compression: str, packed: memoryview, size: int, *, cut: bool) -> bytes | memoryview:
     try:
         if compression == "":
             return packed
@@ -202,16 +202,16 @@ def _unpacked(compression: str, packed: bytes, size: int, *, cut: bool) -> bytes
 class Fields:
     """Reads a record's fields one after the other."""
 
-    def __init__(self, content: bytes) -> None:
-        self._content, self._at = content, 0
+    def __init__(self, content: bytes | memoryview) -> None:
+        self._content, self._at = memoryview(content), 0
 
     @property
     def left(self) -> int:
         """Bytes that are not read yet."""
         return len(self._content) - self._at
 
-    def take(self, size: int) -> bytes:
-        """The next ``size`` bytes."""
+    def take(self, size: int) -> memoryview:
+        """The next ``size`` bytes, without a copy."""
         if self.left < size:
             raise Damage(f"a record of {len(self._content)} bytes ends inside a field")
         self._at += size
@@ -222,10 +222,10 @@ class Fields:
         (value,) = struct.unpack(form, self.take(struct.calcsize(form)))
         return int(value)
 
-    def sized(self) -> bytes:
+    def sized(self) -> memoryview:
         """Bytes that their number comes before."""
         return self.take(self.number("<I"))
 
     def text(self) -> str:
         """The next text; definitions of other systems (Protobuf) are not text, and not read."""
-        return self.sized().decode(errors="replace")
+        return bytes(self.sized()).decode(errors="replace")

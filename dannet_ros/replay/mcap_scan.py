@@ -107,7 +107,7 @@ class McapScan:
                 while waiting and (part is None or waiting[0][:2] < (part.first_ns, part.record.at)):
                     message = heapq.heappop(waiting)[3]
                     given[message.channel] += 1
-                    yield RawMessage(*topics[message.channel], message.time_ns, bytes(message.data))
+                    yield RawMessage(*topics[message.channel], message.time_ns, message.data)
                 if part is not None:
                     for number, message in enumerate(self._load(file, part)):
                         if message.channel in topics:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
-from dannet_ros.replay.scanned import CDR, BagTopic, Definition
+from dannet_ros.replay.scanned import CDR, BagTopic, Bytes, Definition
 
 _IDL_PART: Final = "=" * 80 + "\nIDL: "
 
@@ -35,7 +35,7 @@ class MessageTypes:
         """Why there is no store for ``kind``."""
         return self._reasons.get(kind, "")
 
-    def decode(self, data: bytes, kind: str) -> Any:
+    def decode(self, data: Bytes, kind: str) -> Any:
         """A message as rosbags makes it.
 
         Raises:
@@ -70,24 +70,27 @@ def _standard() -> Any:
 
 
 def _checked(kind: str, definition: Definition, base: Any) -> Any:
-    """A store of one definition and ``base``; raises unless it can be read, and written so that it is read again."""
-    from rosbags.typesys import get_types_from_msg
+    """A store of one definition and ``base``; raises unless it is whole, and is read again as it is written."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    store = _store_of({**base, **_parsed(kind, definition)})
-    store.get_msgdef(kind)
+    store = get_typestore(Stores.EMPTY)
+    store.register({**base, **_parsed(kind, definition)})
     text, _ = store.generate_msgdef(kind, ros_version=2)
-    again = _store_of(get_types_from_msg(text, kind))
-    if again.hash_rihs01(kind) != store.hash_rihs01(kind):
+    store.hash_rihs01(kind)
+    again = get_types_from_msg(text, kind)
+    if kind not in again or any(_own(content[1]) != fields_of(store, name) for name, content in again.items()):
         raise ValueError("it changes when it is written")
     return store
 
 
-def _store_of(types: Any) -> Any:
-    from rosbags.typesys import Stores, get_typestore
+def fields_of(store: Any, kind: str) -> list[Any]:
+    """Names and types of a message type's fields in a rosbags type store."""
+    return _own(store.fielddefs[kind][1])
 
-    store = get_typestore(Stores.EMPTY)
-    store.register(types)
-    return store
+
+def _own(fields: Any) -> list[Any]:
+    """Without the one that stands in an empty message, and is not written."""
+    return [field for field in fields if field[0] != "structure_needs_at_least_one_member"]
 
 
 def _parsed(kind: str, definition: Definition) -> Any:

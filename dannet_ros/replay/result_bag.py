@@ -15,6 +15,7 @@ from dannet_core.pixels import colorize
 from dannet_ros.replay.bag_reading import IMAGE, Bag, BagImage
 from dannet_ros.replay.bag_writing import reliable
 from dannet_ros.replay.cameras import NODE, OUTPUTS
+from dannet_ros.replay.message_types import fields_of
 from dannet_ros.replay.scanned import CDR, NO_KIND, BagTopic, RawMessage
 from dannet_ros.replay.transports import base_of
 
@@ -121,7 +122,7 @@ def _fields(store: Any, kind: str) -> dict[str, Any]:
     """Fields of ``kind`` and of all types in it."""
     inside: dict[str, tuple[str, str]] = {}
     store.gendefhash(kind, inside, ros_version=2)
-    return {name: store.fielddefs[name][1] for name in (kind, *inside)}
+    return {name: fields_of(store, name) for name in (kind, *inside)}
 
 
 def _base(topic: str, model: str, topics: Sequence[str], models: Sequence[str], taken: set[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+Bytes: TypeAlias = bytes | memoryview
 CDR: Final = "cdr"
 """How ROS 2 serialises; what is serialised otherwise (JSON, Protobuf, ROS 1) is counted, but not read."""
 NO_KIND: Final = "no message type"
@@ -45,12 +46,12 @@ class BagTopic(NamedTuple):
 
 
 class RawMessage(NamedTuple):
-    """One serialised message: topic, type, time of recording in nanoseconds, CDR bytes."""
+    """One serialised message: topic, type, time of recording in nanoseconds, CDR bytes, which may be a view."""
 
     topic: str
     kind: str
     time_ns: int
-    data: bytes
+    data: Bytes
 
 
 class Scan(Protocol):

@@ -45,7 +45,11 @@ class SqliteScan:
         self._unread: tuple[set[int], str] = set(), ""
         self._check_size()
         # A recorder that was killed leaves a write-ahead log, which SQLite reads unless told that nothing can change.
-        log = path.with_name(path.name + "-wal")
+        log, journal = (path.with_name(path.name + end) for end in ("-wal", "-journal"))
+        if journal.is_file() and journal.stat().st_size:
+            self._problem(
+                f"the recorder was ended while it wrote, as {journal.name} shows: the last messages may be missing"
+            )
         mode = "mode=ro" if log.is_file() and log.stat().st_size else "immutable=1"
         try:
             self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False)

@@ -19,7 +19,7 @@ def zstd() -> Any:
     return zstd
 
 
-def decompress(packed: bytes, most: int, *, cut: bool = False) -> bytes:
+def decompress(packed: bytes | memoryview, most: int, *, cut: bool = False) -> bytes:
     """Unpack all frames, at most ``most`` bytes and one more, so that a caller sees that there are too many.
 
     Args:

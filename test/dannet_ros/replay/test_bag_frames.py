@@ -112,6 +112,24 @@ def test_a_topic_of_two_types_gives_its_pictures(tmp_path: Path, bags: Any, caps
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
+def test_pictures_of_a_ros_1_bag(tmp_path: Path, bags: Any) -> None:
+    rosbag1, typesys = pytest.importorskip("rosbags.rosbag1"), pytest.importorskip("rosbags.typesys")
+    store = typesys.get_typestore(typesys.Stores.ROS1_NOETIC)
+    kind = "sensor_msgs/msg/Image"
+    pictures = bags.frames(2)
+    with rosbag1.Writer(tmp_path / "old.bag") as writer:
+        connection = writer.add_connection("/camera/image", kind, typestore=store)
+        for index, picture in enumerate(pictures):
+            stamp = store.types["builtin_interfaces/msg/Time"](0, 0)
+            header = store.types["std_msgs/msg/Header"](0, stamp, "camera")
+            height, width = picture.shape[:2]
+            message = store.types[kind](header, height, width, "rgb8", 0, 3 * width, picture.reshape(-1))
+            writer.write(connection, bags.START_NS + index, store.serialize_ros1(message, kind))
+    assert main(["bag_frames", str(tmp_path / "old.bag"), "--out", str(tmp_path / "out")]) == 0
+    for name, picture in zip(("0.png", "0_message1.png"), pictures, strict=True):
+        np.testing.assert_array_equal(read_rgb(tmp_path / "out" / name), picture)
+
+
 def test_the_topic_left_out_is_named(tmp_path: Path, bags: Any, capsys: Any) -> None:
     with bags.record(tmp_path / "bag") as writer:
         recorder = bags.Recorder(writer)

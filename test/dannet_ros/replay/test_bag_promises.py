@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dannet_ros.replay.__main__ import main
 from dannet_ros.replay.bag_reading import BagError, open_bag
 
 pytest.importorskip("rosbags", reason="rosbags writes and reads bags")
@@ -172,6 +174,27 @@ def test_a_cut_or_missing_file_is_named_whatever_the_metadata_says(
         del files[list(files)[gone]]
     drive.write(tmp_path / "bag", yaml.dump(edited(drive.metadata, changes)), files)
     check(tmp_path / "bag", drive, untouched=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", [0.02, 0.6, 0.99, 1.0, None])
+def test_evaluate_bag_calls_complete_what_is_whole(
+    drive_of: Any, tiny_onnx: Path, tmp_path: Path, kind: Any, end: float | None, capsys: Any
+) -> None:
+    drive = drive_of(kind)
+    files = dict(drive.files)
+    name = list(files)[1]
+    files[name] = files[name][: int(len(files[name]) * (end or 0))]
+    if end is None:
+        del files[name]
+    drive.write(tmp_path / "bag", yaml.safe_dump(drive.metadata), files)
+    arguments = ["--model", str(tiny_onnx), "--out", str(tmp_path / "out"), "--write-bag", "none"]
+    assert main(["evaluate_bag", str(tmp_path / "bag"), *arguments]) == 0
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert content["complete"] == (end == 1.0)
+    assert content["frames_labelled"] >= FRAMES // 2
+    assert content["complete"] or content["bag"]["problems"]
+    assert ("warning: " in capsys.readouterr().out) == (end != 1.0)
 
 
 @FUZZ

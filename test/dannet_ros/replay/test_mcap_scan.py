@@ -78,6 +78,27 @@ def test_an_mcap_file_needs_no_index(bags, tmp_path: Path, compression: str, alo
         np.testing.assert_array_equal(got, expected)
 
 
+def test_chunks_of_lz4_are_read_and_checked(bags, tmp_path: Path) -> None:
+    frame = pytest.importorskip("lz4.frame")
+    pictures = bags.frames(COUNT)
+    bag = bags.write(tmp_path / "bag", pictures)
+    file = next(bag.glob("*.mcap"))
+
+    def packed(content: bytes) -> bytes:
+        inside = frame.compress(content[40:])
+        return content[:28] + struct.pack("<I", 3) + b"lz4" + struct.pack("<Q", len(inside)) + inside
+
+    records = [(op, packed(c) if op == CHUNK else c) for op, c in mcap_records(file.read_bytes())]
+    file.write_bytes(mcap_file([one for one in records if one[0] != CHUNK_INDEX]))
+    found, problems = bags.read(bag)
+    assert problems == []
+    np.testing.assert_array_equal(np.stack(found), np.stack(pictures))
+    file.write_bytes(file.read_bytes()[:-2000].replace(b"lz4", b"lz5", 1))
+    found, problems = bags.read(bag)
+    assert len(found) < COUNT
+    assert any("compressed with 'lz5', expected zstd or lz4" in problem for problem in problems), problems
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_statistics_that_promise_more_are_a_problem_and_less_are_none(bags, tmp_path: Path, alone: bool) -> None:
     bag = bags.write(tmp_path / "bag", bags.frames(5))

@@ -83,3 +83,12 @@ def test_a_log_that_was_not_written_back_belongs_to_the_bag(bags, tmp_path: Path
     connection.close()
     found, problems = bags.read(tmp_path / "killed")
     assert (len(found), problems) == (6, [])
+
+
+def test_a_journal_that_was_not_rolled_back_is_named(bags, tmp_path: Path) -> None:
+    bag = bags.write(tmp_path / "bag", bags.frames(2), storage="sqlite3")
+    file = next(bag.glob("*.db3"))
+    (bag / f"{file.name}-journal").write_bytes(b"pages")
+    found, (problem,) = bags.read(bag)
+    assert len(found) == 2
+    assert f"as {file.name}-journal shows" in problem
