@@ -40,13 +40,15 @@ def camera_topics(bag: Bag, wanted: Sequence[str], labels: Collection[str], opti
     left_out = {topic: why for topic in topics if (why := _output_of(topic, bag))}
     contents = {topic: content_of(bag, topic) for topic in topics if topic not in left_out}
     left_out |= {topic: content.words for topic, content in contents.items() if not content.camera}
-    chosen = _one_each(bag, [topic for topic, content in contents.items() if content.camera], left_out)
-    chosen = _without_grey(bag, chosen, contents, left_out)
+    cameras = _without_grey([topic for topic, content in contents.items() if content.camera], contents, left_out)
+    chosen = _one_each(bag, cameras, left_out)
     left_out |= _streams(bag)
     if not chosen:
         raise BagError(_no_camera(bag, left_out, option))
     for topic, why in left_out.items():
         bag.notes.append(f"{topic} left out: {why}" + (f"; {option} takes it" if bag.count(topic, PICTURES) else ""))
+    if any(contents[topic].grey for topic in chosen):
+        bag.notes.append(f"{', '.join(chosen)}: grey pictures, taken for cameras: infrared looks the same")
     return chosen
 
 
@@ -87,18 +89,13 @@ def _rank(topic: str, kinds: Mapping[str, str]) -> int:
     return 2 if topic.endswith(f"/{ZSTD}") else 1
 
 
-def _without_grey(
-    bag: Bag, chosen: Sequence[str], contents: Mapping[str, Content], left_out: dict[str, str]
-) -> list[str]:
+def _without_grey(topics: Sequence[str], contents: Mapping[str, Content], left_out: dict[str, str]) -> list[str]:
     """Without grey pictures where others have colours: those of infrared look like a grey camera's."""
-    grey = [topic for topic in chosen if contents[topic].grey]
-    if len(grey) < len(chosen):
-        why = "beside a camera with colours: infrared, labels or a copy as a rule, which the pixels do not tell"
-        left_out |= {topic: f"{contents[topic].words} {why}" for topic in grey}
-        return [topic for topic in chosen if topic not in grey]
-    if grey:
-        bag.notes.append(f"{', '.join(grey)}: grey pictures, taken for cameras: infrared looks the same")
-    return list(chosen)
+    if all(contents[topic].grey is not False for topic in topics):
+        return list(topics)
+    why = "beside a camera with colours: infrared, labels or a copy as a rule, which the pixels do not tell"
+    left_out |= {topic: f"{contents[topic].words} {why}" for topic in topics if contents[topic].grey}
+    return [topic for topic in topics if not contents[topic].grey]
 
 
 def _streams(bag: Bag) -> dict[str, str]:
@@ -115,7 +112,9 @@ def _no_camera(bag: Bag, left_out: Mapping[str, str], option: str) -> str:
     if not left_out:
         return f"{bag.path}: no image topic: it holds {bag.holds()}{_because(bag)}"
     every = "; ".join(f"{topic}: {why}" for topic, why in left_out.items())
-    return f"{bag.path}: no camera topic: {every}: name one with {option} to take it all the same{_because(bag)}"
+    choice = any(bag.count(topic, PICTURES) for topic in left_out)
+    override = f": name one with {option} to take it all the same" if choice else ""
+    return f"{bag.path}: no camera topic: {every}{override}{_because(bag)}"
 
 
 def _because(bag: Bag) -> str:

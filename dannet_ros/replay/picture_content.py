@@ -27,12 +27,12 @@ class Content(NamedTuple):
 
     Attributes:
         camera: whether its pictures can be a camera's and are read.
-        grey: whether they have one channel.
+        grey: whether they have one channel; None where that cannot be told, because they are damaged.
         words: what they are, for a message.
     """
 
     camera: bool
-    grey: bool
+    grey: bool | None
     words: str
 
 
@@ -45,11 +45,12 @@ def content_of(bag: Bag, topic: str) -> Content:
         try:
             decoded = bag.unpacked(bag.decode(message), message.kind)
         except ImageError as error:
-            damaged = damaged or Content(camera=True, grey=False, words=str(error))
+            damaged = damaged or Content(camera=True, grey=None, words=str(error))
             continue
         found = _of_image(decoded.encoding) if hasattr(decoded, "encoding") else _of_compressed(decoded)
-        if found is not None:
+        if found is not None and found.grey is not None:
             return found
+        damaged = damaged or found
     return damaged or Content(camera=False, grey=False, words=f"{COMPRESSED} without a picture, or none can be read")
 
 
@@ -78,7 +79,7 @@ def _of_compressed(message: Any) -> Content | None:
         return None
     name = encoding if not rest else rest.split()[0]
     if name.lower() in _CODECS:
-        return Content(camera=True, grey=False, words="damaged pictures")
+        return Content(camera=True, grey=None, words="damaged pictures")
     return Content(
         camera=False, grey=False, words=f"'{message.format.strip()}', which is not read (JPEG, PNG, zstd are)"
     )

@@ -137,16 +137,38 @@ def test_a_bag_without_a_camera_names_every_topic_and_the_way_out(bags: Any, tmp
     assert "\n" not in said
 
 
+def test_video_streams_are_named_without_a_way_out(bags: Any, tmp_path: Path) -> None:
+    with bags.record(tmp_path / "bag") as writer:
+        for topic, kind in (
+            ("/a/theora", "theora_image_transport/msg/Packet"),
+            ("/b", "foxglove_msgs/msg/CompressedVideo"),
+        ):
+            connection = writer.add_connection(topic, kind, msgdef="uint8[] data\n", rihs01="RIHS01_0")
+            writer.write(connection, bags.START_NS, b"\0\1\0\0\0\0\0\0")
+    with open_bag(tmp_path / "bag") as opened, pytest.raises(BagError) as caught:
+        camera_topics(opened, (), ())
+    said = str(caught.value)
+    assert "/a/theora: theora_image_transport/msg/Packet, a video stream: record" in said
+    assert "/b: foxglove_msgs/msg/CompressedVideo, a video stream: record" in said
+    assert "--topics" not in said
+
+
 def test_a_damaged_first_message_does_not_decide(bags: Any, tmp_path: Path) -> None:
     with bags.record(tmp_path / "bag") as writer:
         recorder = bags.Recorder(writer)
         recorder.image("/cam", 0, bags.frames(1)[0], encoding="")
         recorder.image("/cam", 1, bags.frames(1)[0])
-        recorder.compressed("/depth", 0, b"")
+        recorder.compressed("/depth", 0, b"no picture", "jpeg")
         recorder.compressed("/depth", 1, png(DEPTH), "16UC1; png compressed ")
     topics, said = chosen(tmp_path / "bag")
     assert topics == ["/cam"]
     assert list(said) == ["/depth"]
+
+
+def test_a_topic_that_is_all_damaged_is_kept_and_takes_no_grey_cameras_place(bags: Any, tmp_path: Path) -> None:
+    grey = np.full((80, 112), 90, np.uint8)
+    bag = record(bags, tmp_path / "bag", {"/rear/compressed": (b"no picture", "jpeg"), "/front": (grey, "mono8")})
+    assert chosen(bag) == (["/rear/compressed", "/front"], {})
 
 
 def test_outputs_of_a_node_and_ground_truth_are_no_cameras_but_a_camera_may_be_called_color(
