@@ -47,8 +47,8 @@ def camera_topics(bag: Bag, wanted: Sequence[str], labels: Collection[str], opti
         raise BagError(_no_camera(bag, left_out, option))
     for topic, why in left_out.items():
         bag.notes.append(f"{topic} left out: {why}" + (f"; {option} takes it" if bag.count(topic, PICTURES) else ""))
-    if any(contents[topic].grey for topic in chosen):
-        bag.notes.append(f"{', '.join(chosen)}: grey pictures, taken for cameras: infrared looks the same")
+    if grey := [topic for topic in chosen if contents[topic].grey]:
+        bag.notes.append(f"{', '.join(grey)}: grey pictures, taken for cameras: infrared looks the same")
     return chosen
 
 

@@ -15,10 +15,11 @@ class MessageTypes:
     """Type stores by message type."""
 
     def __init__(self, topics: Iterable[BagTopic]) -> None:
-        self._definitions: dict[str, Definition] = {}
+        self._definitions: dict[str, dict[Definition, None]] = {}
         for topic in topics:
             if topic.encoding == CDR and topic.definition.text:
-                self._definitions.setdefault(topic.kind, topic.definition)
+                known = self._definitions.setdefault(topic.kind, {})
+                known.update(dict.fromkeys((topic.definition, *topic.others)))
         self._stores: dict[str, Any] = {}
         self._reasons: dict[str, str] = {}
 
@@ -49,17 +50,22 @@ class MessageTypes:
         return store.deserialize_cdr(data, kind)
 
     def _make(self, kind: str) -> Any:
-        definition, standard = self._definitions.get(kind), _standard()
+        definitions, standard = self._definitions.get(kind, {}), _standard()
         self._reasons[kind] = f"no definition of {kind} in the bag"
-        if definition is None:
-            return standard if kind in standard.types else None
+        stores = [store for definition in definitions if (store := self._from(kind, definition)) is not None]
+        if any(fields_in(store, kind) != fields_in(stores[0], kind) for store in stores[1:]):
+            self._reasons[kind] = f"the bag describes {kind} in two ways"
+            return None
+        return stores[0] if stores else standard if kind in standard.types else None
+
+    def _from(self, kind: str, definition: Definition) -> Any:
         # The second time with ROS 2's own types, for a definition that leaves out what everybody has.
-        for base in ({}, dict(standard.fielddefs)):
+        for base in ({}, dict(_standard().fielddefs)):
             try:
                 return _checked(kind, definition, base)
             except Exception as error:  # noqa: BLE001  rosbags' parser and generated code raise anything
                 self._reasons[kind] = f"no usable definition of {kind} in the bag: {_one_line(error)}"
-        return standard if kind in standard.types else None
+        return None
 
 
 @cache
@@ -78,14 +84,16 @@ def _checked(kind: str, definition: Definition, base: Any) -> Any:
     text, _ = store.generate_msgdef(kind, ros_version=2)
     store.hash_rihs01(kind)
     again = get_types_from_msg(text, kind)
-    if kind not in again or any(_own(content[1]) != fields_of(store, name) for name, content in again.items()):
+    if {name: _own(content[1]) for name, content in again.items()} != fields_in(store, kind):
         raise ValueError("it changes when it is written")
     return store
 
 
-def fields_of(store: Any, kind: str) -> list[Any]:
-    """Names and types of a message type's fields in a rosbags type store."""
-    return _own(store.fielddefs[kind][1])
+def fields_in(store: Any, kind: str) -> dict[str, list[Any]]:
+    """Names and types of the fields of ``kind`` and of all types in it, from a rosbags type store."""
+    inside: dict[str, tuple[str, str]] = {}
+    store.gendefhash(kind, inside, ros_version=2)
+    return {name: _own(store.fielddefs[name][1]) for name in (kind, *inside)}
 
 
 def _own(fields: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from dannet_core.pixels import colorize
 from dannet_ros.replay.bag_reading import IMAGE, Bag, BagImage
 from dannet_ros.replay.bag_writing import reliable
 from dannet_ros.replay.cameras import NODE, OUTPUTS
-from dannet_ros.replay.message_types import fields_of
+from dannet_ros.replay.message_types import fields_in
 from dannet_ros.replay.scanned import CDR, NO_KIND, BagTopic, RawMessage
 from dannet_ros.replay.transports import base_of
 
@@ -63,12 +63,12 @@ class ResultBag:
 
         A reader puts all definitions of a bag together, so that two types that disagree about a third spoil the bag.
         """
-        notes, fields = [], _fields(self._store, IMAGE)
+        notes, fields = [], fields_in(self._store, IMAGE)
         for topic in bag.topics:
             why = _unreadable(topic)
             if not why and topic.kind not in self._stores:
                 store = bag.types.store(topic.kind)
-                own = {} if store is None else _fields(store, topic.kind)
+                own = {} if store is None else fields_in(store, topic.kind)
                 odd = next((name for name, content in own.items() if fields.get(name, content) != content), "")
                 if store is None:
                     why = bag.types.reason(topic.kind)
@@ -116,13 +116,6 @@ def _unreadable(topic: BagTopic) -> str:
     if topic.encoding != CDR:
         return f"its messages are {topic.encoding or 'of no known encoding'}, not CDR"
     return "it has no message type" if topic.kind == NO_KIND else ""
-
-
-def _fields(store: Any, kind: str) -> dict[str, Any]:
-    """Fields of ``kind`` and of all types in it."""
-    inside: dict[str, tuple[str, str]] = {}
-    store.gendefhash(kind, inside, ros_version=2)
-    return {name: fields_of(store, name) for name in (kind, *inside)}
 
 
 def _base(topic: str, model: str, topics: Sequence[str], models: Sequence[str], taken: set[str]) -> str:

@@ -35,6 +35,7 @@ class BagTopic(NamedTuple):
         qos: offered profiles (rosbags' `Qos`).
         total: number of messages.
         encoding: how they are serialised.
+        others: definitions of the same type that read otherwise, from other files or channels.
     """
 
     name: str
@@ -43,6 +44,7 @@ class BagTopic(NamedTuple):
     qos: list[Any]
     total: int
     encoding: str = CDR
+    others: tuple[Definition, ...] = ()
 
 
 class RawMessage(NamedTuple):
@@ -103,8 +105,11 @@ def merged(topics: Iterable[BagTopic]) -> list[BagTopic]:
         if known is None:
             found[key] = topic
             continue
-        definition = known.definition if known.definition.text else topic.definition
-        found[key] = known._replace(total=known.total + topic.total, qos=known.qos or topic.qos, definition=definition)
+        definitions = [one for one in (known.definition, *known.others, topic.definition, *topic.others) if one.text]
+        first, *others = dict.fromkeys(definitions) or [known.definition]
+        found[key] = known._replace(
+            total=known.total + topic.total, qos=known.qos or topic.qos, definition=first, others=tuple(others)
+        )
     return list(found.values())
 
 

@@ -127,3 +127,19 @@ def test_a_wrong_definition_of_pictures_does_not_spoil_them(bags: Any, tiny_onnx
     (note,) = result["bag"]["notes"]
     assert note == f"/camera/image (1 messages) not copied: its definition of {IMAGE} is not that of the other topics"
     assert len(content(tmp_path / "out" / "bag")["/night_seg/label", IMAGE]) == 1
+
+
+def test_a_type_that_two_files_describe_in_two_ways_is_not_copied_under_one_of_them(
+    bags: Any, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bag").mkdir()
+    for number, text in enumerate(("int32 x\n", "# the same\nint32 x\n", "float32 x\n")):
+        thing = ("my_msgs/msg/Thing", text if number < 2 else "int32 x\n", HEADER + b"abcd")
+        other = ("my_msgs/msg/Other", text, HEADER + b"abcd")
+        file = camera_and(bags, tmp_path / f"part_{number}", {"/same": thing, "/other": other})
+        file.rename(tmp_path / "bag" / f"bag_{number}.mcap")
+    result = evaluate(tmp_path / "bag", tiny_onnx, tmp_path / "out")
+    after = content(tmp_path / "out" / "bag")
+    assert len(after["/same", "my_msgs/msg/Thing"]) == 3 * COUNT
+    assert ("/other", "my_msgs/msg/Other") not in after
+    assert "/other (6 messages) not copied: the bag describes my_msgs/msg/Other in two ways" in result["bag"]["notes"]
