@@ -172,8 +172,16 @@ def _is_storage(file: Path) -> bool:
 def _placed(folder: Path, listed: str) -> Path | None:
     """The file of a listed path: old bags' begin with the folder's name, and compression adds or takes a suffix."""
     name = file_name(listed)
-    names = (name, name + PACKED, name.removesuffix(PACKED))
-    return next((folder / one for one in names if one and (folder / one).is_file()), None)
+    inside = [] if Path(listed).is_absolute() or ".." in Path(listed).parts else [listed]
+    names = (name, name + PACKED, name.removesuffix(PACKED), *inside)
+    return next((folder / one for one in names if one and _is_file(folder / one)), None)
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name that is too long for a file
+        return False
 
 
 def _numbers(name: str) -> list[tuple[int, str]]:

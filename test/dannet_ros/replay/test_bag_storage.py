@@ -221,6 +221,7 @@ def test_another_qos_text_in_one_file_costs_no_frame(bags, tmp_path: Path, stora
             lambda i: [i.pop("message_count"), i.pop("topics_with_message_count")],
             "metadata.yaml: it does not say how many messages there are: what was read cannot be compared with it",
         ),
+        (lambda i: i["relative_file_paths"].append("x" * 300), "not whole: metadata.yaml lists xxx"),
         (lambda i: i.update(relative_file_paths="x"), "metadata.yaml: relative_file_paths: got 'x', expected a list"),
     ],
 )
@@ -274,3 +275,12 @@ def test_a_file_packed_in_several_frames_is_unpacked_to_its_end(bags, tmp_path: 
     found, problems = bags.read(bag)
     assert len(found) < 6
     assert any("cut off" in problem for problem in problems), problems
+
+
+def test_files_in_a_folder_of_their_own_are_found_where_the_list_says(bags, tmp_path: Path) -> None:
+    bag = bags.write(tmp_path / "bag", bags.frames(3))
+    (bag / "data").mkdir()
+    next(bag.glob("*.mcap")).rename(bag / "data" / "drive.mcap")
+    changed(bag, lambda information: information.update(relative_file_paths=["data/drive.mcap"]))
+    found, problems = bags.read(bag)
+    assert (len(found), problems) == (3, [])
