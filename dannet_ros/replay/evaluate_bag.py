@@ -23,11 +23,13 @@ from dannet_ros.replay.bag_evaluation import BagEvaluation
 from dannet_ros.replay.bag_reading import Bag, BagError, open_bag
 from dannet_ros.replay.bag_report import JSON_NAME, results, summary_text, timing, write_json
 from dannet_ros.replay.bag_writing import check_free, new_bag_file
+from dannet_ros.replay.cameras import NODE, camera_topics
 from dannet_ros.replay.frame_scores import ModelScore
-from dannet_ros.replay.ground_truth import DEFAULT_TOPIC, ENCODINGS, open_truth
+from dannet_ros.replay.ground_truth import ENCODINGS, open_truth
 from dannet_ros.replay.live import LivePlan, check_ros, replay_live
 from dannet_ros.replay.report_page import render
-from dannet_ros.replay.result_bag import NODE, OUTPUTS, ResultBag
+from dannet_ros.replay.result_bag import ResultBag
+from dannet_ros.replay.transports import ZSTD
 
 DESCRIPTION = (
     "Labels every frame of a bag once, in order; writes OUT/metrics.json, OUT/report.html and OUT/bag with label, "
@@ -35,8 +37,6 @@ DESCRIPTION = (
 )
 BAG_NAME: Final = "bag"
 REPORT_NAME: Final = "report.html"
-_NOT_CAMERAS: Final = (*OUTPUTS, "relit", "confidence", "compressedDepth")
-"""Last parts of topic names that are not taken for cameras unless asked for."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Settings:
     model: Path = option(".safetensors, .onnx or .engine")
     out: Path = option("folder for the results")
     compare: Path | None = option("a second model, set beside the first", None)
-    topics: list[str] = option("image topics to label; none: all, without those of labels and overlays", [])
+    topics: list[str] = option("image topics to label; none: every camera once, without depth, labels and overlays", [])
     labels: list[str] = option(
         "ground truth: a topic of the bag, a folder of PNG files named by stamp, or none; one for all image topics or "
         "one each; unset: /ground_truth/label where the bag has it",
@@ -107,21 +107,6 @@ def _write(settings: Settings, content: Mapping[str, Any], models: Sequence[Mode
     write_json(settings.out / JSON_NAME, content)
 
 
-def camera_topics(bag: Bag, wanted: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """The image topics to label: ``wanted``, or all that look like cameras.
-
-    Raises:
-        BagError: no such topic, one of another type, or none left.
-    """
-    if wanted:
-        return bag.image_topics(list(dict.fromkeys(wanted)))
-    left_out = {*labels, DEFAULT_TOPIC}
-    found = [t for t in bag.image_topics() if t not in left_out and t.rpartition("/")[2] not in _NOT_CAMERAS]
-    if not found:
-        raise BagError(f"{bag.path}: no camera topic among {', '.join(bag.image_topics())}: name one with --topics")
-    return found
-
-
 def _check_out(settings: Settings) -> None:
     if settings.out.exists() and not settings.out.is_dir():
         raise OutputError(f"{settings.out}: is a file, expected a folder")
@@ -162,6 +147,7 @@ def _go_through(bag: Bag, evaluation: BagEvaluation, settings: Settings) -> bool
         with new_bag_file(target, settings.storage, overwrite=settings.overwrite, packed=True) as writer:
             names = [model.name for model in evaluation.models]
             sink = ResultBag(writer, bag, list(evaluation.topics), names, copies=settings.write_bag == "full")
+            bag.notes += sink.notes
             complete = evaluation.run(sink)
             _refuse_nothing(bag, evaluation)
     _refuse_nothing(bag, evaluation)
@@ -181,16 +167,16 @@ def _live_topic(settings: Settings, topics: Sequence[str]) -> str:
         return ""
     if settings.live_topic not in (None, *topics):
         raise SettingsError(f"live_topic: got {settings.live_topic}, expected one of {', '.join(topics)}")
+    topic = settings.live_topic or topics[0]
+    if topic.endswith(f"/{ZSTD}"):
+        raise SettingsError(f"live: {topic} is of the zstd transport, which the node does not take: leave out --live")
     check_ros()
-    return settings.live_topic or topics[0]
+    return topic
 
 
 def _replay_live(settings: Settings, topic: str, content: Mapping[str, Any]) -> dict[str, Any]:
     plan = LivePlan(settings.bag, topic, settings.live_rate, settings.live_node, settings.live_wait)
     name = content["models"][0]["name"]
-    expected = {
-        frame["stamp_ns"]: frame["models"][name]["labels"]
-        for frame in content["frames"]
-        if frame["topic"] == topic and "models" in frame
-    }
+    frames = [frame for frame in content["frames"] if frame["topic"] == topic]
+    expected = [frame["models"][name]["labels"] if "models" in frame else "" for frame in frames]
     return replay_live(plan, expected)

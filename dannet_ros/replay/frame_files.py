@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,8 +56,7 @@ class FrameFiles:
             if not self._files:
                 raise ImageError(f"{source}: no frames: expected image files ({', '.join(sorted(IMAGE_SUFFIXES))})")
             if labels is not None:
-                for file in self._files:
-                    _label_file(labels, file.stem)
+                _check_labels(labels, self._files)
 
     def __len__(self) -> int:
         """Number of frames; 0 when a video does not say."""
@@ -110,6 +109,16 @@ class FrameFiles:
             capture.release()
         if index == 0:
             raise ImageError(f"{self._source}: no frames: not a video that OpenCV can read")
+
+
+def _check_labels(folder: Path, files: Sequence[Path]) -> None:
+    """Every frame has a label, and none that is another frame's: a.png and a.jpg would share a.png."""
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        _label_file(folder, file.stem)
+        other = by_stem.setdefault(file.stem, file)
+        if other is not file:
+            raise ImageError(f"{file}: the same name as {other.name}, expected one frame for the label {file.stem}.png")
 
 
 def _label_file(folder: Path, stem: str) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from dannet_core.label_png import decode_label_png, read_label_png, train_ids
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_reading import COMPRESSED, Bag, stamp_ns
 from dannet_ros.replay.scanned import RawMessage
+from dannet_ros.replay.serialized import stamp_of
+from dannet_ros.replay.transports import base_of
 
 ENCODINGS: Final = ("train_ids", "label_ids")
 """``train_ids``: 0..18. ``label_ids``: Cityscapes' 0..33. 255 is "not labelled" in both."""
@@ -33,13 +36,31 @@ class GroundTruth:
 
     Attributes:
         source: the topic or folder they come from.
+        problems: what of it cannot be used, one line each.
     """
 
-    def __init__(self, source: str, files: Mapping[int, Path], encoding: str) -> None:
-        """Take over ``files`` by stamp in nanoseconds, all checked before."""
+    def __init__(self, source: str, files: Mapping[int, Path], encoding: str, used: set[int] | None = None) -> None:
+        """Take over ``files`` by stamp in nanoseconds, all checked before.
+
+        Args:
+            source: the topic or folder they come from.
+            files: label images by stamp.
+            encoding: one of `ENCODINGS`.
+            used: stamps that frames have asked for, shared with other cameras of the same labels.
+        """
         self.source = source
-        self._files, self._encoding = files, encoding
-        self._used: set[int] = set()
+        self.problems: list[str] = []
+        self._files, self._encoding = dict(files), encoding
+        self._used: set[int] = set() if used is None else used
+
+    def leave_out(self, stamps: Iterable[int], why: str) -> None:
+        """Forget the labels of ``stamps``, which cannot be told to be those of one frame; ``why`` ends the sentence."""
+        unclear = sorted(stamp for stamp in stamps if stamp in self._files)
+        for stamp in unclear:
+            del self._files[stamp]
+        if unclear:
+            others = f" and {len(unclear) - 1} others" if len(unclear) > 1 else ""
+            self.problems.append(f"{self.source}: labels of stamp {unclear[0]}{others} left out: {why}")
 
     def __len__(self) -> int:
         return len(self._files)
@@ -68,7 +89,7 @@ class GroundTruth:
     @property
     def unused(self) -> int:
         """Labels that no frame has asked for."""
-        return len(self._files) - len(self._used)
+        return len(self._files.keys() - self._used)
 
 
 def open_truth(
@@ -91,37 +112,87 @@ def open_truth(
     chosen = list(wanted) or [DEFAULT_TOPIC if DEFAULT_TOPIC in bag.kinds else NONE]
     if len(chosen) not in (1, len(topics)):
         raise SettingsError(f"labels: got {len(chosen)}, expected 1 or as many as image topics ({len(topics)})")
-    opened: dict[str, GroundTruth | None] = {
-        name: _open(bag, name, encoding, scratch) for name in dict.fromkeys(chosen)
-    }
-    return [opened[name] for name in (chosen * len(topics) if len(chosen) == 1 else chosen)]
+    opened = {name: _open(bag, name, encoding, scratch) for name in dict.fromkeys(chosen)}
+    if not any(opened.values()):
+        return [None] * len(topics)
+    stamps = {topic: Counter(_stamps(bag, topic)) for topic in topics}
+    if len(chosen) > 1:
+        return [_of_camera(opened[name], topic, stamps, ()) for name, topic in zip(chosen, topics, strict=True)]
+    others = {topic: [one for one in topics if base_of(one) != base_of(topic)] for topic in topics}
+    used: set[int] = set()
+    return [_of_camera(opened[chosen[0]], topic, stamps, others[topic], used) for topic in topics]
 
 
-def _open(bag: Bag, name: str, encoding: str, scratch: Path) -> GroundTruth | None:
+def _of_camera(
+    labels: _Labels | None,
+    topic: str,
+    stamps: Mapping[str, Counter[int]],
+    others: Sequence[str],
+    used: set[int] | None = None,
+) -> GroundTruth | None:
+    """The labels of one camera without those that may be another frame's: stamps are not names.
+
+    Args:
+        labels: of all frames.
+        topic: the camera's.
+        stamps: how often each stamp is on each image topic, nanoseconds.
+        others: further cameras that ``labels`` are meant for.
+        used: see `GroundTruth`.
+    """
+    if labels is None:
+        return None
+    truth = GroundTruth(labels.source, labels.files, labels.encoding, used)
+    truth.leave_out(labels.repeated, "several labels have it")
+    truth.leave_out([one for one, count in stamps[topic].items() if count > 1], f"several frames of {topic} have it")
+    for other in others:
+        why = f"frames of both {' and '.join(sorted((topic, other)))} have it: name the labels of each with --labels"
+        truth.leave_out(stamps[topic].keys() & stamps[other].keys(), why)
+    return truth
+
+
+def _stamps(bag: Bag, topic: str) -> Iterator[int]:
+    for message in bag.pictures([topic]):
+        try:
+            yield stamp_of(message.data)
+        except ImageError:  # the evaluation refuses it by name
+            continue
+
+
+class _Labels(NamedTuple):
+    """Label images as they were found: by stamp, and the stamps that several of them have."""
+
+    source: str
+    files: dict[int, Path]
+    encoding: str
+    repeated: set[int]
+
+
+def _open(bag: Bag, name: str, encoding: str, scratch: Path) -> _Labels | None:
     if name == NONE:
         return None
     if name in bag.kinds:
-        files = dict(_spool(bag, name, encoding, scratch))
+        found = list(_spool(bag, name, encoding, scratch))
     elif Path(name).is_dir():
-        files = dict(_in_folder(Path(name)))
+        found = list(_in_folder(Path(name)))
     else:
         raise SettingsError(
             f"labels: got {name}, expected a topic of the bag ({', '.join(bag.kinds)}), a folder, or none"
         )
-    if not files:
+    if not found:
         raise SettingsError(f"labels: {name} holds no labels, expected {STAMP_NAMES} or label messages")
-    for file in files.values():
+    for _, file in found:
         read_label_png(file, encoding)
-    return GroundTruth(name, files, "train_ids" if name in bag.kinds else encoding)
+    repeated = {stamp for stamp, count in Counter(stamp for stamp, _ in found).items() if count > 1}
+    return _Labels(name, dict(found), "train_ids" if name in bag.kinds else encoding, repeated)
 
 
 def _spool(bag: Bag, topic: str, encoding: str, scratch: Path) -> Iterator[tuple[int, Path]]:
     """Write a topic's labels to files of train ids: a drive's labels do not fit into memory."""
     folder = scratch / str(sum(1 for _ in scratch.iterdir()))
     folder.mkdir()
-    for message in bag.raw(bag.image_topics([topic])):
+    for number, message in enumerate(bag.pictures(bag.image_topics([topic]))):
         stamp, labels = _labels_of(bag, message, encoding)
-        file = folder / f"{stamp}.png"
+        file = folder / f"{number}.png"
         cv2.imwrite(str(file), labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         yield stamp, file
 
@@ -142,10 +213,16 @@ def _labels_of(bag: Bag, message: RawMessage, encoding: str) -> tuple[int, Label
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[int, Path]]:
+    seen: dict[int, Path] = {}
     for file in sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png"):
         stamp = stamp_of_name(file.stem)
         if stamp is None:
             raise SettingsError(f"{file}: no stamp in its name: expected {STAMP_NAMES}")
+        if stamp in seen:
+            raise SettingsError(
+                f"{file}: a second label of stamp {stamp} beside {seen[stamp].name}, expected one a frame"
+            )
+        seen[stamp] = file
         yield stamp, file
 
 

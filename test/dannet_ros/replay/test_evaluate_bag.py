@@ -236,6 +236,24 @@ def test_labels_of_another_drive_are_pointed_out(bags, tiny_onnx: Path, tmp_path
     assert "1600000000000000000" in problem
 
 
+def test_stamps_that_stand_still_give_no_score_and_say_why(bags, tiny_onnx: Path, tmp_path: Path, capsys: Any) -> None:
+    pictures, truths = bags.frames(3), bags.labels(3)
+    with bags.record(tmp_path / "bag") as writer:
+        recorder = bags.Recorder(writer)
+        for index in range(3):
+            recorder.image("/camera/image", index, pictures[index], stamp_ns=0)
+            recorder.image("/ground_truth/label", index, truths[index], stamp_ns=0)
+    content = evaluate(tmp_path / "bag", tiny_onnx, tmp_path / "out")
+    assert (content["frames_labelled"], content["models"][0]["scores"]) == (3, None)
+    (problem,) = content["ground_truth_problems"]
+    assert problem == "/ground_truth/label: labels of stamp 0 left out: several labels have it"
+    assert content["bag"]["notes"] == ["/camera/image: 2 of 3 frames repeat the stamp of another"]
+    assert "2 of 3 frames repeat the stamp of another" in capsys.readouterr().out
+    found = images(tmp_path / "out" / "bag", "/night_seg/label")
+    for expected, got in zip(predictions(tiny_onnx, pictures), found, strict=True):
+        np.testing.assert_array_equal(got.rgb[..., 0], expected)
+
+
 def test_two_models_side_by_side(bags, tiny_onnx: Path, bag: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(_with_swapped_classes(tiny_onnx))

@@ -80,6 +80,26 @@ def test_a_damaged_bag_is_replayed_as_far_as_it_goes(bags, tiny_onnx: Path, tmp_
     assert live["labelled"] + sum(live["dropped"].values()) == len(readable)
 
 
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("stamps", ["zero", "pairs"])
+def test_labels_are_compared_with_those_of_their_own_frame_when_stamps_repeat(
+    bags, tiny_onnx: Path, tmp_path: Path, stamps: str
+) -> None:
+    with bags.record(tmp_path / "bag") as writer:
+        recorder = bags.Recorder(writer)
+        for index, picture in enumerate(bags.frames(COUNT)):
+            stamp_ns = 0 if stamps == "zero" else bags.START_NS + index // 2 * 2 * bags.STEP_NS
+            recorder.image("/camera/image", index, picture, stamp_ns=stamp_ns)
+    result = evaluate(tmp_path / "bag", tiny_onnx, tmp_path / "out", "--live-wait", "30", "--live-rate", "0.75")
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert len({frame["models"]["tiny"]["labels"] for frame in content["frames"]}) == COUNT
+    live = content["timing"]["live"]
+    assert (live["sent"], live["duplicates"]) == (COUNT, 0)
+    assert live["labelled"] > COUNT // 2
+    assert live["identical_to_replay"] == live["labelled"]
+
+
 def test_without_a_node_it_says_so_and_keeps_the_results(bags, tiny_onnx: Path, tmp_path: Path) -> None:
     bag = bags.write(tmp_path / "bag", bags.frames(2))
     result = evaluate(bag, tiny_onnx, tmp_path / "out", "--live-wait", "0.5")
