@@ -46,7 +46,7 @@ def unwrapped(content: object, expected: State, path: str | Path) -> dict[str, T
             f"mean alone, e.g. torch.save(torch.load(FILE){_indexing(fitting[0])}, NEW)"
         )
     best = fitting[0] if fitting else max(found, key=lambda place: len(found[place].keys() & expected.keys()))
-    return found[best]
+    return dict(found[best])
 
 
 def as_expected(state: State, expected: State) -> dict[str, Tensor]:
@@ -67,7 +67,11 @@ def _wants_single(key: str, expected: State) -> bool:
 
 def _state_dicts(content: Mapping[object, object], place: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
     """State dicts in nested dicts, each with the keys that lead to it."""
-    tensors = {key: value for key, value in content.items() if isinstance(key, str) and _is_weight(value)}
+    tensors = {
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, Tensor) and value.layout == torch.strided
+    }
     if content and len(tensors) == len(content):
         yield place, tensors
         return
