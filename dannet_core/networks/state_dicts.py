@@ -13,8 +13,6 @@ from dannet_core.errors import ModelFileError
 
 State = Mapping[str, Tensor]
 
-_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "segmentation.", "relighting.")
-"""What `DataParallel`, `torch.compile` and wrapping modules put before every key."""
 _HALVES: Final = (torch.float16, torch.bfloat16)
 _COUNTER: Final = "num_batches_tracked"
 _MAX_DEPTH: Final = 4
@@ -85,13 +83,17 @@ def _is_weight(value: object) -> bool:
 
 
 def _without_prefix(state: State, expected: State) -> State:
-    """Of the names with and without prefixes that all keys share, those that most of the expected ones have."""
+    """Of the names with and without prefixes that all keys share, those that most of the expected ones have.
+
+    `DataParallel`, `torch.compile` and wrapping modules put ``module.``, ``_orig_mod.`` or a name of their own there.
+    """
     variants, latest = [state], state
     while True:
-        prefix = next((one for one in _PREFIXES if all(key.startswith(one) for key in latest)), None)
-        if prefix is None:
+        firsts = {key.partition(".")[:2] for key in latest}
+        first, dot = next(iter(firsts), ("", ""))
+        if len(firsts) != 1 or not dot:
             return max(variants, key=lambda one: len(one.keys() & expected.keys()))
-        latest = {key.removeprefix(prefix): tensor for key, tensor in latest.items()}
+        latest = {key.removeprefix(first + dot): tensor for key, tensor in latest.items()}
         variants.append(latest)
 
 
