@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,26 +18,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.classes import (
-    CLASS_COLORS,
-    IGNORE_ID,
-    LABEL_ID_TO_TRAIN_ID,
-    NUM_CLASSES,
-    VOID_COLORS,
-    train_ids_from_label_ids,
-)
+from dannet_core.classes import IGNORE_ID, LABEL_ID_TO_TRAIN_ID, NUM_CLASSES, train_ids_from_label_ids
 from dannet_core.errors import ImageError
 from dannet_core.exif import orientation_in_exif
+from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS, Colour, contradicts
 
-LABEL_IDS: Final = "label_ids"
-"""Cityscapes label ids 0..33 (road = 7), as in `*_labelIds.png`."""
-TRAIN_IDS: Final = "train_ids"
-"""Train ids 0..18 and 255 = ignore (road = 0), as in `*_labelTrainIds.png`."""
 ENCODINGS: Final = (LABEL_IDS, TRAIN_IDS)
 
 Ids = npt.NDArray[np.uint8]
 _Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-_Colour = tuple[int, int, int]
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS: Final = 64_000_000
@@ -327,50 +316,13 @@ def _palette_ids(indices: Ids, png: _Png, encoding: str | None) -> Ids:
         raise _Refused(_DAMAGED)
     if any(index < len(png.transparency) and png.transparency[index] < 255 for index in used):
         _refuse_transparent(np.isin(indices, [i for i, alpha in enumerate(png.transparency) if alpha < 255]))
-    shown: dict[int, _Colour] = {i: (int(colours[i, 0]), int(colours[i, 1]), int(colours[i, 2])) for i in used}
+    shown: dict[int, Colour] = {i: (int(colours[i, 0]), int(colours[i, 1]), int(colours[i, 2])) for i in used}
     # Colours that occur twice cannot be the meaning; an optimiser has no reason to use the last index.
     meaning = {i: colour for i, colour in shown.items() if i != IGNORE_ID} or shown
-    if len(set(shown.values())) == len(shown):
-        _refuse_contradicted(meaning, encoding)
-    return np.array(indices, order="C")
-
-
-def _refuse_contradicted(meaning: Mapping[int, _Colour], encoding: str | None) -> None:
-    """Refuse when a known colour map has all the colours, under other ids than the indices, and none fits."""
-    contradicted = False
-    for table in _known_maps(encoding):
-        if all(colour in table for colour in meaning.values()):
-            if all(index in table[colour] for index, colour in meaning.items()):
-                return
-            contradicted = True
-    if contradicted:
+    if len(set(shown.values())) == len(shown) and contradicts(meaning, (encoding,) if encoding else ENCODINGS):
         index, colour = next(iter(meaning.items()))
         raise _Refused(
             f"palette whose colours and indices say different ids (index {index} is colour {colour}), as picture "
             f"optimisers leave it: {_FIX}"
         )
-
-
-def _known_maps(encoding: str | None) -> Iterator[Mapping[_Colour, set[int]]]:
-    """Colour to ids: of Cityscapes, of grey that is the id, of PASCAL VOC's palette that labelling tools write."""
-    for one in (encoding,) if encoding else ENCODINGS:
-        yield _cityscapes(one)
-    yield {(i, i, i): {i} for i in range(256)}
-    yield {_voc_colour(i): {i} for i in range(256)}
-
-
-def _cityscapes(encoding: str) -> dict[_Colour, set[int]]:
-    table: dict[_Colour, set[int]] = {}
-    for label_id, train_id in LABEL_ID_TO_TRAIN_ID.items():
-        table.setdefault(CLASS_COLORS[train_id], set()).add(label_id if encoding == LABEL_IDS else train_id)
-    for label_id, colour in VOID_COLORS.items():
-        table.setdefault(colour, set()).update({label_id, IGNORE_ID} if encoding == LABEL_IDS else {IGNORE_ID})
-    return table
-
-
-def _voc_colour(index: int) -> _Colour:
-    """Bits 0, 1, 2 of the index are the highest bits of red, green, blue, and so on downwards."""
-    red, green, blue = (
-        sum((index >> (3 * level + channel) & 1) << (7 - level) for level in range(3)) for channel in range(3)
-    )
-    return red, green, blue
+    return np.array(indices, order="C")

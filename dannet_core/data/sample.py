@@ -10,7 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dannet_core.errors import DataSetError, ImageError
-from dannet_core.label_png import ENCODINGS, LABEL_IDS, TRAIN_IDS, read_label_png
+from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS
+from dannet_core.label_png import ENCODINGS, read_label_png
 from dannet_core.pixels import Labels, Rgb, read_rgb
 
 __all__ = [

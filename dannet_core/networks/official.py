@@ -170,9 +170,7 @@ def _read(path: str | Path) -> object:
         if named:
             what = f"holds '{named.group(1)}', an object whose code is never run"
         else:
-            what = (
-                f"not a readable checkpoint of plain tensors ({one_line(error)}): it is damaged, truncated or a pickle"
-            )
+            what = f"not a readable checkpoint of plain tensors ({one_line(error)}): it is damaged, cut off or a pickle"
         raise ModelFileError(
             f"{path}: {what}: where you trust it, load it and save its tensors alone, "
             "torch.save(model.state_dict(), FILE)"

@@ -13,8 +13,6 @@ from dannet_core.errors import ModelFileError
 
 State = Mapping[str, Tensor]
 
-_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.", "network.", "segmentation.", "relighting.")
-"""What `DataParallel`, `torch.compile` and wrapping modules put before every key."""
 _HALVES: Final = (torch.float16, torch.bfloat16)
 _COUNTER: Final = "num_batches_tracked"
 _MAX_DEPTH: Final = 4
@@ -46,7 +44,7 @@ def unwrapped(content: object, expected: State, path: str | Path) -> State:
             f"mean alone, e.g. torch.save(torch.load(FILE){_indexing(fitting[0])}, NEW)"
         )
     best = fitting[0] if fitting else max(found, key=lambda place: len(found[place].keys() & expected.keys()))
-    return found[best]
+    return dict(found[best])
 
 
 def as_expected(state: State, expected: State) -> dict[str, Tensor]:
@@ -67,8 +65,10 @@ def _wants_single(key: str, expected: State) -> bool:
 
 def _state_dicts(content: Mapping[object, object], place: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
     """State dicts in nested dicts, each with the keys that lead to it."""
-    tensors: dict[str, Tensor] = {
-        key: value for key, value in content.items() if isinstance(key, str) and _is_weight(value)
+    tensors = {
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, Tensor) and value.layout == torch.strided
     }
     if content and len(tensors) == len(content):
         yield place, tensors
@@ -83,13 +83,17 @@ def _is_weight(value: object) -> TypeGuard[Tensor]:
 
 
 def _without_prefix(state: State, expected: State) -> State:
-    """Of the names with and without prefixes that all keys share, those that most of the expected ones have."""
+    """Of the names with and without prefixes that all keys share, those that most of the expected ones have.
+
+    `DataParallel`, `torch.compile` and wrapping modules put ``module.``, ``_orig_mod.`` or a name of their own there.
+    """
     variants, latest = [state], state
     while True:
-        prefix = next((one for one in _PREFIXES if all(key.startswith(one) for key in latest)), None)
-        if prefix is None:
+        firsts = {key.partition(".")[:2] for key in latest}
+        first, dot = next(iter(firsts), ("", ""))
+        if len(firsts) != 1 or not dot:
             return max(variants, key=lambda one: len(one.keys() & expected.keys()))
-        latest = {key.removeprefix(prefix): tensor for key, tensor in latest.items()}
+        latest = {key.removeprefix(first + dot): tensor for key, tensor in latest.items()}
         variants.append(latest)
 
 

@@ -270,7 +270,7 @@ def build_adaptation(
 
 def _start_from(config: TrainConfig, net: DANNet, day: Discriminator, night: Discriminator) -> None:
     """Load ``init``: its segmentation network, its relighting network where it has one, discriminators beside it."""
-    if config.init is None:
+    if config.init is None or config.resume:  # the checkpoint has all of it, and the file may be gone
         return
     has_relighting = load_metadata(config.init).relighting_width > 0 and config.model.relighting_width > 0
     load_weights_into(net, config.init, ("relighting", "segmentation") if has_relighting else ("segmentation",))

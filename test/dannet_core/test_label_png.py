@@ -13,7 +13,8 @@ from png_files import CHANNELS, chunk, num_bytes, png
 
 from dannet_core.classes import CLASS_COLORS, LABEL_ID_TO_TRAIN_ID
 from dannet_core.errors import ImageError
-from dannet_core.label_png import LABEL_IDS, TRAIN_IDS, decode_label_png, read_label_png
+from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS
+from dannet_core.label_png import decode_label_png, read_label_png
 
 IDS = np.array([[0, 1, 2, 8], [10, 13, 2, 1], [0, 0, 3, 3]], np.uint8)
 SMALL = np.array([[0, 1, 2, 3], [3, 3, 2, 1], [0, 0, 2, 3]], np.uint8)
@@ -92,6 +93,7 @@ def test_the_palettes_that_labelling_tools_write_are_read_for_their_encoding():
     [
         [(2, 2, 2), (0, 0, 0), (8, 8, 8), (1, 1, 1)],  # grey ids, sorted by how often they occur
         [CLASS_COLORS[2], CLASS_COLORS[0], CLASS_COLORS[10], CLASS_COLORS[8]],  # a labelColor picture
+        [CLASS_COLORS[2], CLASS_COLORS[0], CLASS_COLORS[10], (7, 8, 9)],  # the same with a colour of its own
         [(128, 0, 0), (0, 0, 0), (0, 128, 0), (128, 128, 0)],  # PASCAL VOC's colours, sorted anew
     ],
 )

@@ -158,6 +158,7 @@ def prefixed(state, prefix):
         lambda state: {"model_state": prefixed(state, "module."), "iteration": 7},
         lambda state: {"net": {"state_dict": prefixed(state, "module.model.")}},
         lambda state: prefixed(state, "_orig_mod.module."),
+        lambda state: {"state_dict": prefixed(state, "student.light.")},
         lambda state: prefixed(state, "model."),  # the released keys begin with model. themselves
         lambda state: {"segmentation": {"conv1.weight": torch.zeros(1)}, "relighting": state},
     ],

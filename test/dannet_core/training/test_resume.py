@@ -108,6 +108,13 @@ def test_a_checkpoint_that_does_not_say_what_data_it_saw_goes_by_the_place(tiny_
     assert state_of(config.run_dir) == before
 
 
+def test_the_model_a_run_started_from_need_not_be_there_any_more(tiny_run, tmp_path):
+    start = run_training(tiny_run(run_dir=tmp_path / "pre", **ONE), "pretrain").rename(tmp_path / "start.safetensors")
+    run_training(tiny_run(**ONE, init=start), "pretrain")
+    start.unlink()
+    run_training(tiny_run(**ONE, init=start, resume=True), "pretrain")
+
+
 def test_damaged_validation_labels_are_found_before_the_first_step(tiny_run, moved):
     label = next((moved / "dark_zurich/gt/val").rglob("*_gt_labelTrainIds.png"))
     label.write_bytes(label.read_bytes()[:40] + label.read_bytes()[44:])
