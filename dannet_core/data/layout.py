@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.data.image_header import ImageHeader, read_header
 from dannet_core.data.sample import ENCODINGS, DataSet, Problems, Sample
 from dannet_core.errors import DataSetError, ImageError
@@ -42,7 +43,12 @@ class DataSetLayout:
 
 
 def open_split(
-    layout: DataSetLayout, root: str | Path, split: str, need_images: bool = True, encoding: str | None = None
+    layout: DataSetLayout,
+    root: str | Path,
+    split: str,
+    need_images: bool = True,
+    encoding: str | None = None,
+    classes: ClassSet = CITYSCAPES,
 ) -> DataSet:
     """Find a split's files and check them: everything present, paired, readable by its header, and of one size.
 
@@ -53,6 +59,7 @@ def open_split(
         need_images: False opens the labels alone; the samples' images may then be missing.
         encoding: of the label files to use where there are several kinds; None = the kind that is complete, in doubt
             the layout's first.
+        classes: what the ids in the label files mean.
 
     Raises:
         DataSetError: anything is wrong; the message says how many files are affected and names the first.
@@ -67,7 +74,9 @@ def open_split(
     for sample in samples:
         _check_files(sample, need_images, problems)
     problems.raise_if_any()
-    return DataSet(layout.name, split, folder, tuple(samples))
+    return DataSet(
+        layout.name, split, folder, tuple(dataclasses.replace(one, classes=classes) for one in samples), classes
+    )
 
 
 def checked_root(root: str | Path, inside: str) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from dannet_core.classes import IGNORE_ID, LABEL_ID_TO_TRAIN_ID, NUM_CLASSES, train_ids_from_label_ids
+from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.errors import DataSetError
 from dannet_core.pixels import Labels, Rgb, read_rgb
 
@@ -22,9 +22,6 @@ LABEL_IDS: Final = "label_ids"
 TRAIN_IDS: Final = "train_ids"
 """Train ids 0..18 and 255 = ignore (road = 0), as in `*_labelTrainIds.png`."""
 ENCODINGS: Final = (LABEL_IDS, TRAIN_IDS)
-_LAST_ID: Final = {LABEL_IDS: max(LABEL_ID_TO_TRAIN_ID), TRAIN_IDS: NUM_CLASSES - 1}
-"""Largest id of each encoding; 255 is allowed in both."""
-_LABEL_ID_LUT: Final = train_ids_from_label_ids(np.arange(256, dtype=np.uint8))
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,14 @@ class Sample:
         image_path: the picture.
         label_path: its label map; None in splits without labels.
         encoding: `LABEL_IDS` or `TRAIN_IDS`, how the label map is written.
+        classes: what its ids mean.
     """
 
     name: str
     image_path: Path
     label_path: Path | None = None
     encoding: str = TRAIN_IDS
+    classes: ClassSet = CITYSCAPES
 
     @property
     def frame(self) -> str:
@@ -64,7 +63,7 @@ class Sample:
         """
         if self.label_path is None:
             raise DataSetError(f"{self.image_path}: this split has no labels: use a labelled one")
-        return read_labels(self.label_path, self.encoding)
+        return read_labels(self.label_path, self.encoding, self.classes)
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,14 @@ class DataSet:
         split: e.g. ``val``.
         root: the folder that was opened.
         samples: at least one.
+        classes: what their labels are.
     """
 
     name: str
     split: str
     root: Path
     samples: tuple[Sample, ...]
+    classes: ClassSet = CITYSCAPES
 
     @property
     def labelled(self) -> bool:
@@ -143,15 +144,16 @@ class Problems:
             raise DataSetError(f"{self._subject}: {'; '.join(parts)}")
 
 
-def read_labels(path: Path, encoding: str) -> Labels:
+def read_labels(path: Path, encoding: str, classes: ClassSet = CITYSCAPES) -> Labels:
     """Read a label map as train ids.
 
     Args:
         path: an 8-bit grey PNG.
         encoding: `LABEL_IDS` or `TRAIN_IDS`.
+        classes: what its ids mean.
 
     Returns:
-        H x W uint8 train ids 0..18, 255 = ignore.
+        H x W uint8 train ids, 255 = ignore.
 
     Raises:
         DataSetError: the file is missing or damaged, is not 8-bit grey, or holds an id that the encoding does not have.
@@ -166,20 +168,18 @@ def read_labels(path: Path, encoding: str) -> Labels:
             f"{path}: got {raw.dtype} labels of shape {raw.shape}, expected 8-bit grey (ids, not colours)"
         )
     ids = np.asarray(raw, dtype=np.uint8)
-    _check_ids(ids, encoding, path)
-    return np.asarray(cv2.LUT(ids, _LABEL_ID_LUT), dtype=np.uint8) if encoding == LABEL_IDS else ids
+    _check_ids(ids, encoding, path, classes)
+    return np.asarray(cv2.LUT(ids, classes.train_ids), dtype=np.uint8) if encoding == LABEL_IDS else ids
 
 
-def _check_ids(ids: npt.NDArray[np.uint8], encoding: str, path: Path) -> None:
-    last = _LAST_ID[encoding]
+def _check_ids(ids: npt.NDArray[np.uint8], encoding: str, path: Path, classes: ClassSet) -> None:
+    last, expected = classes.last_id(encoding == LABEL_IDS)
     # 255 + 1 wraps to 0, which leaves one comparison to make.
-    wrong = (ids + np.uint8(1)) > last + 1
+    wrong = (ids + np.uint8(1)) > last + 1 if last is not None else cv2.LUT(ids, classes.unknown_label_ids) > 0
     if wrong.any():
         value = int(ids[wrong][0])
         name = "label ids" if encoding == LABEL_IDS else "train ids"
-        raise DataSetError(
-            f"{path}: {int(wrong.sum())} pixels are no {name}, e.g. {value}, expected 0..{last} or {IGNORE_ID}"
-        )
+        raise DataSetError(f"{path}: {int(wrong.sum())} pixels are no {name}, e.g. {value}, expected {expected}")
 
 
 def read_all_labels(data_set: DataSet, purpose: str) -> Iterator[tuple[Sample, Labels]]:
