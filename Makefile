@@ -52,7 +52,7 @@ clean: ## Remove environments, caches and outputs
 	rm -rf $(VENV) $(DEMO_VENV) build install log dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.ready: setup.py constraints.txt
+$(VENV)/.ready: setup.py constraints.txt .ci/without_dependencies.txt
 	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(VENV)
 	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ros,train,rtx,test,dev]"

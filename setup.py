@@ -2,17 +2,64 @@
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
-from setuptools import find_packages, setup
+import setuptools
+from setuptools import Command, Distribution, find_packages, setup
 
-HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dannet_core" / "__init__.py").read_text()).group(1)
+# Resolved: `colcon build --symlink-install` runs a link to this file in a build folder that holds no README.md.
+HERE = Path(__file__).resolve().parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dannet_core/__init__.py").read_text(encoding="utf-8")).group(1)
 INDEX = "share/ament_index/resource_index/packages"
 
 
 def files(pattern: str) -> list[str]:
     """Paths relative to the repository root, as setuptools wants them."""
     return sorted(str(path.relative_to(HERE)) for path in HERE.glob(pattern))
+
+
+class ColconDevelop(Command):
+    """The `develop --editable` of `colcon build --symlink-install`, which setuptools 80 took out.
+
+    colcon links the packages into a build folder of its own and puts that on PYTHONPATH; what it leaves to this command
+    is the metadata beside them and the console scripts.
+    """
+
+    description = "install links for colcon (by hand: pip install --editable .)"
+    user_options: ClassVar = [
+        ("editable", "e", "leave the packages where they are (required)"),
+        ("build-directory=", "b", "not used: there is nothing to build"),
+        ("no-deps", "N", "not used: dependencies are never installed"),
+        ("uninstall", "u", "nothing to do: colcon installs over it"),
+    ]
+    boolean_options: ClassVar = ["editable", "no-deps", "uninstall"]
+
+    def initialize_options(self) -> None:
+        """Sets every option to "not given"."""
+        self.editable = self.build_directory = self.no_deps = self.uninstall = None
+
+    def finalize_options(self) -> None:
+        """Stops who calls it by hand."""
+        if not self.editable:
+            raise SystemExit(
+                "setup.py develop: got no --editable, expected colcon's call; use: pip install --editable ."
+            )
+
+    def run(self) -> None:
+        """Writes the metadata into this folder and the console scripts where colcon installs."""
+        if not self.uninstall:
+            self.run_command("install_scripts")  # runs egg_info first
+
+
+class DistributionWithData(Distribution):
+    """`pip install --editable .` asks for `has_data`, which nothing defines, and leaves the data files out."""
+
+    def has_data(self) -> bool:
+        """True when there are data files to install."""
+        return self.has_data_files()
+
+
+COMMANDS = {"develop": ColconDevelop} if int(setuptools.__version__.partition(".")[0]) >= 80 else {}
 
 
 # pip ignores install_scripts, so the executables that `ros2 run` looks for travel as data files, which keep their mode.
@@ -60,6 +107,25 @@ EXTRAS = {
     ],
 }
 
+KEYWORDS = [
+    "ros2", "semantic segmentation", "night", "domain adaptation", "autonomous driving", "DANNet", "Cityscapes",
+    "Dark Zurich", "ONNX", "TensorRT",
+]  # fmt: skip
+
+CLASSIFIERS = [
+    "Development Status :: 4 - Beta",
+    "Environment :: Console",
+    "Environment :: GPU :: NVIDIA CUDA",
+    "Intended Audience :: Developers",
+    "Intended Audience :: Science/Research",
+    "Operating System :: POSIX :: Linux",
+    "Programming Language :: Python :: 3 :: Only",
+    *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Topic :: Scientific/Engineering :: Image Recognition",
+    "Typing :: Typed",
+]
+
 setup(
     name="dannet_ros",
     version=VERSION,
@@ -70,6 +136,9 @@ setup(
     maintainer="DANNet ROS developers",
     maintainer_email="dannet-ros@users.noreply.github.com",
     license="Apache-2.0",
+    project_urls={"Paper": "https://arxiv.org/abs/2104.10834"},
+    keywords=KEYWORDS,
+    classifiers=CLASSIFIERS,
     python_requires=">=3.10",
     packages=find_packages(include=["dannet_core*", "dannet_ros*"]),
     package_data={"dannet_core": ["py.typed", "models/*.onnx", "inference/kernels/*.cu*"], "dannet_ros": ["py.typed"]},
@@ -84,5 +153,7 @@ setup(
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["dannet = dannet_core.cli.main:main"]},
+    cmdclass=COMMANDS,
+    distclass=DistributionWithData,
     zip_safe=False,
 )

@@ -33,6 +33,13 @@ LABEL_ID_TO_TRAIN_ID: Final[dict[int, int]] = {
 }
 """Cityscapes label id to train id; every other label id is ``IGNORE_ID``."""
 
+VOID_COLORS: Final[dict[int, tuple[int, int, int]]] = {
+    **dict.fromkeys(range(5), (0, 0, 0)),
+    5: (111, 74, 0), 6: (81, 0, 81), 9: (250, 170, 160), 10: (230, 150, 140), 14: (180, 165, 180), 15: (150, 100, 100),
+    16: (150, 120, 90), 18: (153, 153, 153), 29: (0, 0, 90), 30: (0, 0, 110),
+}  # fmt: skip
+"""RGB of the label ids that are not evaluated (Cityscapes)."""
+
 STATIC_CLASSES: Final = tuple(range(11))
 """Train ids 0..10, road to sky: the classes of the static loss (DANNet, section 3.4)."""
 

@@ -30,6 +30,10 @@ class TrainingError(DannetError):
     """Training cannot go on, e.g. because a loss is not finite."""
 
 
+class WorkerError(TrainingError):
+    """The data does not come: a sample cannot be decoded, or a worker died or hangs."""
+
+
 class OutputError(DannetError):
     """A file or folder cannot be written."""
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dannet_core.atomic_files import write_whole
 from dannet_core.class_set import CITYSCAPES
 from dannet_core.errors import ImageError
+from dannet_core.image_files import decode_image
 
 Rgb = npt.NDArray[np.uint8]
 """H x W x 3 uint8, red first."""
@@ -88,17 +89,19 @@ def overlay(rgb: Rgb, labels: Labels, alpha: float = 0.5, colormap: Colormap = C
 
 
 def read_rgb(path: str | Path) -> Rgb:
-    """Read an image file as H x W x 3 uint8 RGB (grey and 16-bit files are converted, EXIF rotation applied).
+    """Read an image file as H x W x 3 uint8 RGB, EXIF rotation applied; see `dannet_core.image_files.decode_image`.
 
     Raises:
-        ImageError: the file is missing or is not an image OpenCV can read.
+        ImageError: the file is missing, not a readable image, cut off, of unknown depth, or with transparent pixels.
     """
     if not Path(path).is_file():
         raise ImageError(f"{path}: no such image file")
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ImageError(f"{path}: not a readable image, expected PNG, JPEG, BMP, TIFF or WebP")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    try:
+        return decode_image(np.fromfile(path, np.uint8))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot read: {error.strerror}") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: not a readable image: {error}") from error
 
 
 def write_png(path: str | Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:

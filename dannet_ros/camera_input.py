@@ -24,6 +24,7 @@ IMAGE_TYPE: Final = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE: Final = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_DEPTH: Final = 5
 _OTHERS_SHOWN: Final = 3
+_COMPRESSED: Final = "/compressed"
 
 
 class InputFacts(NamedTuple):
@@ -35,6 +36,7 @@ class InputFacts(NamedTuple):
         reliability: of our subscription; empty while there is none.
         problem: why a publisher cannot be heard, and which; empty = none.
         others: topics that do carry pictures of the wanted kind, a few of them, where this one has no publisher.
+        meant: what ``image`` has to be remapped to for the only one of them; empty = several, or none.
     """
 
     topic: str
@@ -42,6 +44,7 @@ class InputFacts(NamedTuple):
     reliability: str = ""
     problem: str = ""
     others: tuple[str, ...] = ()
+    meant: str = ""
 
 
 class CameraInput:
@@ -107,12 +110,14 @@ class CameraInput:
         """What can be said about the image topic now."""
         publishers = self._publishers()
         problems = [problem for info in publishers if (problem := self._problem(info))]
+        others = () if publishers else self._others()
         return InputFacts(
             topic=self._topic,
             publishers=len(publishers),
             reliability=self._images.qos_profile.reliability.name.lower(),
             problem="; ".join(problems[:_OTHERS_SHOWN]),
-            others=() if publishers else self._others(),
+            others=others,
+            meant=self._meant(others),
         )
 
     def close(self) -> None:
@@ -129,12 +134,28 @@ class CameraInput:
         known = "UNKNOWN" not in info.node_name  # the name may be discovered a moment after the publisher
         who = f"{info.node_namespace.rstrip('/')}/{info.node_name}" if known else "a publisher"
         if info.topic_type != self._type:
-            return f"{who} publishes {info.topic_type}, expected {self._type} (see image_transport)"
+            return f"{who} publishes {info.topic_type}, expected {self._type} (see image_transport){self._remedy(info)}"
         compatibility, reason = qos_check_compatible(info.qos_profile, self._images.qos_profile)
         if compatibility != QoSCompatibility.ERROR:
             return ""
         hint = " (see input_reliability)" if "best effort" in reason.lower() else ""
         return f"the QoS of {who} is incompatible: {reason.removeprefix('ERROR: ').rstrip('; ')}{hint}"
+
+    def _remedy(self, info: Any) -> str:
+        """What to write so that a publisher of the other kind of picture is heard."""
+        if info.topic_type == COMPRESSED_TYPE and self._topic.endswith(_COMPRESSED):
+            return f": write image_transport:=compressed and image:={self._topic.removesuffix(_COMPRESSED)}"
+        if info.topic_type == IMAGE_TYPE:
+            return f": write image_transport:=raw and image:={self._topic}"
+        return ""
+
+    def _meant(self, others: tuple[str, ...]) -> str:
+        """What ``image`` has to be for the one topic that carries pictures; empty where there are several, or none."""
+        if len(others) != 1:
+            return ""
+        if self._type == IMAGE_TYPE:
+            return others[0]
+        return others[0].removesuffix(_COMPRESSED) if others[0].endswith(_COMPRESSED) else ""
 
     def _others(self) -> tuple[str, ...]:
         own = f"{self._node.get_fully_qualified_name()}/"

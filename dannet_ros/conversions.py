@@ -13,7 +13,7 @@ from dannet_core.errors import ImageError
 from dannet_core.inference.camera_image import ENCODINGS as CAMERA_ENCODINGS
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.pixels import Rgb
-from dannet_ros.compressed import decode
+from dannet_ros.compressed import decode_camera
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -27,8 +27,12 @@ ENCODINGS: Final = MappingProxyType(
 and BGRA, as cv_bridge does. 8-bit data has no byte order, so ``is_bigendian`` is not looked at."""
 
 
+_BY_LETTERS: Final = MappingProxyType({name.lower(): name for name in ENCODINGS})
+_SHOWN: Final = 40
+
+
 def to_camera(message: Any) -> CameraImage:
-    """Pixels of a sensor_msgs Image, as they came, or of a CompressedImage, decoded to RGB.
+    """Pixels of a sensor_msgs Image, as they came, or of a CompressedImage, decoded.
 
     An Image's are a view of the message.
 
@@ -37,7 +41,7 @@ def to_camera(message: Any) -> CameraImage:
     """
     # By name: without a ROS installation there is no class to compare with, but bags can be read all the same.
     if type(message).__name__.endswith("CompressedImage"):
-        return CameraImage.from_rgb(compressed_to_rgb(message))
+        return compressed_to_camera(message)
     return image_to_camera(message)
 
 
@@ -55,10 +59,21 @@ def to_rgb(message: Any) -> Rgb:
 def image_to_camera(message: Any) -> CameraImage:
     """See `to_camera`; ``message`` is a sensor_msgs/Image."""
     name = message.encoding
-    if name not in ENCODINGS:
-        raise ImageError(f"encoding: got '{_short(name)}', expected one of {', '.join(ENCODINGS)}")
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    return CameraImage(data, message.height, message.width, message.step, _SAME_AS.get(name, name))
+    encoding = ENCODINGS.get(name)
+    if encoding is None:
+        near = _BY_LETTERS.get(name[:_SHOWN].strip().lower())
+        raise ImageError(
+            f"encoding: got '{_short(name)}', expected {repr(near) if near else 'one of ' + ', '.join(ENCODINGS)}"
+        )
+    data, step = np.frombuffer(message.data, dtype=np.uint8), message.step
+    # depthai's driver divides all bytes by the height: only where no other reading fits is that taken for a step.
+    if (
+        encoding.rows_per_row > 1
+        and step == message.width * encoding.rows_per_row
+        and len(data) == step * message.height
+    ):
+        step = message.width
+    return CameraImage(data, message.height, message.width, step, _SAME_AS.get(name, name))
 
 
 def image_to_rgb(message: Any) -> Rgb:
@@ -66,11 +81,14 @@ def image_to_rgb(message: Any) -> Rgb:
     return image_to_camera(message).to_rgb()
 
 
+def compressed_to_camera(message: Any) -> CameraImage:
+    """See `to_camera`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG."""
+    return decode_camera(np.frombuffer(message.data, dtype=np.uint8), message.format)
+
+
 def compressed_to_rgb(message: Any) -> Rgb:
-    """See `to_rgb`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG, whatever ``format`` says."""
-    if "compressedDepth" in message.format:
-        raise ImageError(f"format: got '{_short(message.format)}', expected a colour or grey picture, not a depth map")
-    return decode(np.frombuffer(message.data, dtype=np.uint8))
+    """See `to_rgb`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG."""
+    return compressed_to_camera(message).to_rgb()
 
 
 def to_image(pixels: Pixels, encoding: str, header: Any) -> Any:
@@ -119,4 +137,4 @@ class ReusedImage:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:40] + "..."
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

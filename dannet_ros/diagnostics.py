@@ -123,6 +123,7 @@ def _input_findings(health: Health) -> Iterator[Finding]:
         yield Finding(WARN, f"{what}: {topic.problem}")
     elif topic.publishers == 0:
         others = f"; pictures are published on {', '.join(topic.others)}" if topic.others else ""
+        others += f": write image:={topic.meant}" if topic.meant else ""
         yield Finding(WARN, f"{what}: the topic has no publisher{others}")
     else:
         yield Finding(WARN, f"{what}: {topic.publishers} publisher(s), nothing arrives")

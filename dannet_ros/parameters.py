@@ -57,7 +57,9 @@ class ParameterSpec(NamedTuple):
 
     def problem(self, value: object) -> str | None:
         """Why ``value`` is refused; None when it is not."""
+        instead = _instead(value, self.default)
         refusal = f"parameter {self.name}: got {value!r}, expected {self.expected}"
+        refusal += f": write {instead}" if instead else ""
         if isinstance(self.default, tuple):
             return None if self._is_list_of_choices(value) else refusal
         if type(value) is not type(self.default) or (self.choices and value not in self.choices):
@@ -70,6 +72,22 @@ class ParameterSpec(NamedTuple):
         if not isinstance(value, list | tuple) or not value:
             return False
         return all(member in self.choices for member in value) and len(set(value)) == len(value)
+
+
+def _instead(value: object, default: object) -> str:
+    """How to write ``value`` so that ROS gives it the type of ``default``; empty where that is not plain."""
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return f"{value.strip().lower()} without quotes" if isinstance(default, bool) else ""
+    if isinstance(default, tuple) and isinstance(value, str) and value:
+        return f"[{', '.join(re.findall(r'[a-z_]+', value))}]"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return ""
+    if isinstance(default, str):
+        return f"\"'{value}'\" with both kinds of quotes, which make it a string"
+    if isinstance(default, float) and isinstance(value, int):
+        return f"{float(value)}"
+    is_whole = type(default) is int and isinstance(value, float) and value.is_integer()
+    return f"{int(value)}" if is_whole else ""
 
 
 def _parameter(
@@ -188,6 +206,9 @@ class NodeParameters:
         """Why these values do not go together; None when they do."""
         if not self.model:
             return "parameter model: not set, expected a model file: pass -p model:=/path/to/model.onnx"
+        if "://" in self.model:
+            path = self.model.partition("://")[2]
+            return f"parameter model: got {self.model!r}, expected a path, not a URL: write {path}"
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             return f"parameter device: got {self.device!r}, expected auto, cpu, cuda or cuda:N"
         if problem := self._engine_problem():
@@ -257,7 +278,8 @@ def unknown_parameter(names: Iterable[str], declared: Iterable[str]) -> str | No
         if name in known or name.startswith("qos_overrides."):
             continue
         close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(specs())}"
+        elsewhere = "another node's belongs under that node's name in a parameters file, not under /**"
+        hint = f"did you mean {close[0]}?" if close else f"{elsewhere}; known are {', '.join(specs())}"
         return f"parameter {name}: unknown: {hint}"
     return None
 

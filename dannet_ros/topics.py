@@ -35,8 +35,8 @@ TOPICS: Final = (
         _IMAGE,
         "in",
         "as the publisher offers (input_reliability), depth input_depth",
-        "Camera picture: rgb8, bgr8, rgba8, bgra8, mono8, 8UC1/3/4, 8-bit Bayer, YUV 4:2:2, NV12. "
-        "With image_transport compressed: image/compressed, sensor_msgs/msg/CompressedImage, JPEG or PNG.",
+        "Camera picture: rgb8, bgr8, rgba8, bgra8, mono8, 8UC1/3/4, 8-bit Bayer, YUV 4:2:2, NV12, NV21, NV24. "
+        "With image_transport compressed: image/compressed, sensor_msgs/msg/CompressedImage, 8-bit JPEG or PNG.",
     ),
     TopicSpec(
         "camera_info",

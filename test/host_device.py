@@ -73,7 +73,7 @@ def format_of(camera: CameraImage) -> CameraFormat:
 def compile_kernels(compiler: str, folder: Path) -> HostKernels:
     library = folder / "host_kernels.so"
     options = ["-std=c++11", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{KERNEL_FOLDER}"]
-    subprocess.run([compiler, *options, "-o", str(library), str(SOURCE)], check=True, timeout=100)
+    subprocess.run([compiler, *options, "-o", str(library), str(SOURCE)], check=True, timeout=300)
     return HostKernels(ctypes.CDLL(str(library)))
 
 

@@ -92,7 +92,7 @@ class Copy:
         environment = os.environ | {"PYTHONPATH": str(self.folder)}
         command = [sys.executable, *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

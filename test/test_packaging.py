@@ -1,43 +1,43 @@
 """What a user installs: one distribution, two ament names, executables where `ros2 run` looks for them."""
 
+import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
+from package_copy import copy_package, installed_files
 
 from dannet_core import __version__
 from dannet_core.cli.main import VERBS
 
 
-@pytest.fixture(scope="module")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package installed by pip below a prefix of its own, from a copy of the tracked files."""
-    source = tmp_path_factory.mktemp("source") / "repository"
-    repository = Path(__file__).resolve().parents[1]
-    wanted = ("dannet_core", "dannet_ros", "launch", "config", "resource", "setup.py", "package.xml", "README.md")
-    for name in (*wanted, "pyproject.toml", "LICENSE"):
-        copy = shutil.copytree if (repository / name).is_dir() else shutil.copy2
-        source.mkdir(exist_ok=True)
-        copy(repository / name, source / name)
-    prefix = tmp_path_factory.mktemp("prefix")
+def pip_install(source: Path, prefix: Path, *options: str) -> Path:
     # Without --ignore-installed pip would first uninstall the package from the environment that runs the tests.
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--ignore-installed", "--prefix", str(prefix)]
-    command = ["pip", "install", *options, str(source)]
-    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=110, check=False)
+    fixed = ["--quiet", "--no-deps", "--no-build-isolation", "--ignore-installed", "--prefix", str(prefix)]
+    command = [sys.executable, "-m", "pip", "install", *fixed, *options, str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     if "No module named 'setuptools'" in result.stderr or "BackendUnavailable" in result.stderr:
         pytest.skip("setuptools is not installed here, so pip cannot build without fetching it")
     assert result.returncode == 0, result.stderr
     return prefix
 
 
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package installed by pip below a prefix of its own, from a copy of what is built."""
+    return pip_install(
+        copy_package(tmp_path_factory.mktemp("source") / "with space"), tmp_path_factory.mktemp("prefix")
+    )
+
+
 def run_installed(prefix: Path, *command: str) -> subprocess.CompletedProcess[str]:
     packages = next(prefix.glob("lib/python*/site-packages"))
     path = os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, *command], capture_output=True, text=True, timeout=300, check=False,
         cwd=prefix, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
 
@@ -82,3 +82,39 @@ def test_the_installed_package_is_the_one_that_runs_and_knows_its_version(prefix
     version, path = result.stdout.split()
     assert version == __version__
     assert Path(path).is_relative_to(prefix)
+
+
+def test_an_editable_installation_has_both_ament_names_launch_files_and_executables(tmp_path):
+    source = copy_package(tmp_path / "with space")
+    prefix = pip_install(source, tmp_path / "pre fix", "--editable")
+    assert not {name for name in installed_files() if not (prefix / name).is_file()}
+    assert all(os.access(path, os.X_OK) for path in prefix.glob("lib/dannet_*/*"))
+    site = next(prefix.glob("lib/python*/site-packages"))
+    find = "import importlib.util as u; print(u.find_spec('dannet_core').origin)"
+    script = f"import site; site.addsitedir({str(site)!r}); {find}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )  # fmt: skip
+    assert done.stdout.strip().startswith(str(source / "dannet_core")), done.stderr
+
+
+def test_the_metadata_can_be_searched_and_names_what_it_runs_on(prefix):
+    script = "import importlib.metadata as m, json; print(json.dumps(m.metadata('dannet_ros').items()))"
+    fields = json.loads(run_installed(prefix, "-c", script).stdout)
+    keywords = {word for name, value in fields if name == "Keywords" for word in value.split(",")}
+    assert {"ros2", "semantic segmentation", "night"} <= keywords
+    assert ["Project-URL", "Paper, https://arxiv.org/abs/2104.10834"] in fields
+    versions = {value.rpartition(" ")[2] for name, value in fields if name == "Classifier" and "Python :: 3." in value}
+    assert versions == {"3.10", "3.11", "3.12", "3.13"}
+    assert ["License", "Apache-2.0"] in fields
+
+
+def test_the_manifest_of_ros_and_the_metadata_agree(repository):
+    manifest = ET.fromstring((repository / "package.xml").read_text())  # noqa: S314 - our own file
+    setup = (repository / "setup.py").read_text()
+    assert manifest.findtext("name") == "dannet_ros"
+    assert manifest.findtext("version") == __version__
+    assert manifest.findtext("export/build_type") == "ament_python"
+    for field in ("license", "url"):
+        assert f'"{manifest.findtext(field)}"' in setup

@@ -9,7 +9,8 @@ from dannet_core.errors import SettingsError, require
 from dannet_core.settings import option
 
 DESCRIPTION = (
-    "Reads the released .pth files without unpickling code and writes one .safetensors, with --discriminators also "
+    "Reads the released .pth files, or checkpoints of their networks in a training program's wrapper, without running "
+    "code and writes one .safetensors, with --discriminators also "
     "OUT.discriminator_{day,night}.safetensors, to continue training."
 )
 

@@ -40,7 +40,7 @@ class Settings:
 
 
 def run(settings: Settings) -> int:
-    """Label everything; 1 when a file had to be left out."""
+    """Label everything; 1 when a file had to be left out, or a video is cut off."""
     changes = {"reweight": settings.reweight, "reweight_std": settings.reweight_std, "input_size": settings.input_size}
     inference = preset(
         settings.preset,
@@ -56,4 +56,4 @@ def run(settings: Settings) -> int:
             return 0
         summary = predict_files(segmenter, settings.inputs, outputs)
     print(summary)
-    return 1 if summary.skipped else 0
+    return 1 if summary.skipped or summary.cut_off else 0

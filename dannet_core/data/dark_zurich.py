@@ -12,9 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from dannet_core.data.layout import DataSetLayout, SplitLayout, checked_header, checked_root
+from dannet_core.data.layout import IMAGE_SUFFIXES, DataSetLayout, SplitLayout, checked_header, checked_root
 from dannet_core.data.sample import LABEL_IDS, TRAIN_IDS, Pair, Problems, Sample
 from dannet_core.errors import DataSetError
+from dannet_core.folders import files_below
 
 _ENDINGS: Final = (("_gt_labelTrainIds", TRAIN_IDS), ("_gt_labelIds", LABEL_IDS))
 _IMAGES: Final = "rgb_anon"
@@ -48,12 +49,13 @@ def open_dark_zurich_pairs(root: str | Path, pair_list: str | Path | None = None
     """
     folder = checked_root(root, f"{_IMAGES}/train")
     problems = Problems(f"dark-zurich pairs in {folder}")
+    pictures = _Pictures(folder / _IMAGES)
     pairs = []
     for file in _pair_files(folder, pair_list):
         for where, line in _lines(file):
             names = [part.strip() for part in line.split(",")]
             if len(names) == 2 and all(names):
-                pairs.append(Pair(night=_sample(folder, names[0]), day=_sample(folder, names[1])))
+                pairs.append(Pair(night=pictures.sample(names[0]), day=pictures.sample(names[1])))
             else:
                 problems.add("malformed lines", f"{where}: got '{line[:80]}', expected NIGHT,DAY")
     for pair in pairs:
@@ -67,7 +69,10 @@ def open_dark_zurich_pairs(root: str | Path, pair_list: str | Path | None = None
 def _pair_files(root: Path, pair_list: str | Path | None) -> list[Path]:
     if pair_list is not None:
         return [Path(pair_list).expanduser()]
-    correspondences = sorted((root / _CORRESPONDENCES).rglob("*_ref_day.csv"))
+    folder = root / _CORRESPONDENCES
+    correspondences = [
+        path for path in (files_below(folder) if folder.is_dir() else []) if path.name.endswith("_ref_day.csv")
+    ]
     if correspondences:
         return correspondences
     if (root / _PAIR_LIST).is_file():
@@ -86,8 +91,30 @@ def _lines(file: Path) -> list[tuple[str, str]]:
     return [(f"{file} line {number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
-def _sample(root: Path, name: str) -> Sample:
-    return Sample(name, root / _IMAGES / f"{name}_rgb_anon.png")
+class _Pictures:
+    """The pictures below a folder, of any suffix; each of its folders is listed once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._listed: dict[Path, dict[str, Path]] = {}
+
+    def sample(self, name: str) -> Sample:
+        """The picture called ``name``; one that is not there has the usual suffix."""
+        usual = self._root / f"{name}_rgb_anon.png"
+        return Sample(name, self._in(usual.parent).get(usual.stem, usual))
+
+    def _in(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._listed:
+            files = (
+                [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES] if folder.is_dir() else []
+            )
+            # The last of a name stays: the first suffix.
+            self._listed[folder] = {path.stem: path for path in sorted(files, key=_rank, reverse=True)}
+        return self._listed[folder]
+
+
+def _rank(path: Path) -> tuple[int, str]:
+    return IMAGE_SUFFIXES.index(path.suffix.lower()), path.suffix
 
 
 def _check_pair(pair: Pair, problems: Problems) -> None:

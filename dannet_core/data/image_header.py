@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from dannet_core.errors import ImageError
+from dannet_core.exif import UPRIGHT, orientation_in, swaps_sides
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"IEND\xaeB`\x82"
@@ -20,12 +21,15 @@ _TAIL_BYTES: Final = 1024
 
 
 class ImageHeader(NamedTuple):
-    """Height and width in pixels, channels (1 = grey, 3 = colour) and bits a channel."""
+    """Height and width in pixels as the picture is shown, channels (1 = grey, 3 = colour), bits a channel, and the EXIF
+    orientation (1 = stored as it is shown).
+    """
 
     height: int
     width: int
     channels: int
     bits: int
+    orientation: int = UPRIGHT
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,7 +67,10 @@ def _read(file: BinaryIO, path: Path) -> ImageHeader:
     file.seek(max(0, file.tell() - _TAIL_BYTES))
     if end not in file.read():
         raise ImageError(f"{path}: cut off before its end: copy the file again")
-    return header
+    orientation = orientation_in(file)
+    if swaps_sides(orientation):
+        header = header._replace(height=header.width, width=header.height)
+    return header._replace(orientation=orientation)
 
 
 def _png_header(start: bytes) -> ImageHeader:

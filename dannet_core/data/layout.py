@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,8 +12,11 @@ from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.data.image_header import ImageHeader, read_header
 from dannet_core.data.sample import ENCODINGS, DataSet, Problems, Sample
 from dannet_core.errors import DataSetError, ImageError
+from dannet_core.exif import UPRIGHT, why_labels_do_not_fit
+from dannet_core.folders import files_below
 
-_IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+"""In any case; where a picture is there twice, the first."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ def open_split(
     place = _narrowed(place, encoding)
     folder = checked_root(root, place.image_folder if need_images else place.label_folder or place.image_folder)
     problems = Problems(f"{layout.name} {split} in {folder}")
-    samples = _samples_of_images(place, folder, problems) if need_images else _samples_of_labels(place, folder)
+    samples = (
+        _samples_of_images(place, folder, problems) if need_images else _samples_of_labels(place, folder, problems)
+    )
     for sample in samples:
         _check_files(sample, need_images, problems)
     problems.raise_if_any()
@@ -104,12 +109,14 @@ def _narrowed(place: SplitLayout, encoding: str | None) -> SplitLayout:
 
 
 def _samples_of_images(place: SplitLayout, root: Path, problems: Problems) -> list[Sample]:
-    images = _find(root / place.image_folder, place.image_ending, _IMAGE_SUFFIXES)
+    folder = root / place.image_folder
+    images = _find(_files(folder, problems), folder, place.image_ending, IMAGE_SUFFIXES)
     if not images:
-        raise DataSetError(f"{root / place.image_folder}: no image, expected names like NAME{place.image_ending}.png")
+        problems.raise_if_any()
+        raise DataSetError(f"{folder}: no image, expected names like NAME{place.image_ending}.png")
     if place.label_folder is None:
         return [Sample(name, path) for name, path in images.items()]
-    labels, ending, encoding = _find_labels(place, root, set(images))
+    labels, ending, encoding = _find_labels(place, root, set(images), problems)
     for name in sorted(images.keys() - labels.keys()):
         problems.add(
             f"of {len(images)} images without a label",
@@ -123,44 +130,66 @@ def _samples_of_images(place: SplitLayout, root: Path, problems: Problems) -> li
     return [Sample(name, images[name], labels[name], encoding) for name in sorted(images.keys() & labels.keys())]
 
 
-def _samples_of_labels(place: SplitLayout, root: Path) -> list[Sample]:
-    labels, _, encoding = _find_labels(place, root, set())
+def _samples_of_labels(place: SplitLayout, root: Path, problems: Problems) -> list[Sample]:
+    labels, _, encoding = _find_labels(place, root, set(), problems)
     folder = root / place.image_folder
     return [Sample(name, folder / f"{name}{place.image_ending}.png", path, encoding) for name, path in labels.items()]
 
 
-def _find_labels(place: SplitLayout, root: Path, wanted: set[str]) -> tuple[dict[str, Path], str, str]:
+def _find_labels(
+    place: SplitLayout, root: Path, wanted: set[str], problems: Problems
+) -> tuple[dict[str, Path], str, str]:
     """Labels by name, their ending and encoding: of the encodings there, the one that covers most of ``wanted``."""
     if place.label_folder is None or not (root / place.label_folder).is_dir():
         raise DataSetError(f"{root}: got a folder without labels, expected '{place.label_folder}' inside")
     folder = root / place.label_folder
-    found = [(_find(folder, ending, (".png",)), ending, encoding) for ending, encoding in place.label_endings]
+    files = _files(folder, problems)
+    found = [(_find(files, folder, ending, (".png",)), ending, encoding) for ending, encoding in place.label_endings]
     best = max(found, key=lambda one: (len(wanted & one[0].keys()), len(one[0])))
     if not best[0]:
+        problems.raise_if_any()
         endings = " or ".join(f"NAME{ending}.png" for ending, _ in place.label_endings)
         raise DataSetError(f"{folder}: no label, expected names like {endings}")
     return best
 
 
-def _find(folder: Path, ending: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files below a folder that end so, by their path from there without the ending, in order."""
-    found = {
-        path.relative_to(folder).as_posix().removesuffix(path.suffix).removesuffix(ending): path
-        for path in folder.rglob(f"*{ending}.*")
+def _files(folder: Path, problems: Problems) -> list[Path]:
+    return files_below(folder, lambda detail: problems.add("broken links or unreadable folders", detail))
+
+
+def _find(files: Sequence[Path], folder: Path, ending: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Those of a folder's files that end so, by their path from there without the ending, in order.
+
+    Of files that differ in their suffix alone the one whose suffix comes first.
+    """
+    ranked: dict[str, tuple[int, Path]] = {}
+    for path in files:
+        suffix = path.suffix.lower()
         # macOS leaves ._NAME files on foreign disks.
-        if path.stem.endswith(ending) and path.suffix.lower() in suffixes and not path.name.startswith(".")
-    }
-    return dict(sorted(found.items()))
+        if not path.stem.endswith(ending) or suffix not in suffixes or path.name.startswith("."):
+            continue
+        name = path.relative_to(folder).as_posix().removesuffix(path.suffix).removesuffix(ending)
+        one = (suffixes.index(suffix), path)
+        ranked[name] = min(one, ranked.get(name, one))
+    return {name: path for name, (_, path) in sorted(ranked.items())}
 
 
 def _check_files(sample: Sample, need_images: bool, problems: Problems) -> None:
     image = checked_header(sample.image_path, problems) if need_images else None
     label = None if sample.label_path is None else checked_header(sample.label_path, problems)
-    if label and (label.channels, label.bits) != (1, 8):
-        problems.add(
-            "labels in colour or not of 8 bits", f"{sample.label_path}, expected one grey byte a pixel, its class id"
-        )
-    if image and label and image.size != label.size:
+    if label is None:
+        return
+    if (label.channels, label.bits) != (1, 8):
+        # Rare, and whether it can be read depends on more than its header.
+        try:
+            sample.read_labels()
+        except DataSetError as error:
+            problems.add("unusable label files", str(error))
+    if image and image.orientation != UPRIGHT:
+        reason = why_labels_do_not_fit(image.orientation, image.size, label.size)
+        if reason:
+            problems.add("pictures that are not upright", f"{sample.image_path}: {reason}")
+    elif image and image.size != label.size:
         problems.add(
             "labels of another size than their image", f"{sample.label_path} is {label}, {sample.image_path} is {image}"
         )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
+
+from dannet_core.data.workers import Workers, failure
+from dannet_core.errors import WorkerError
 
 Item = TypeVar("Item")
 
@@ -89,12 +94,26 @@ class Batch:
         )
 
     def pin_memory(self) -> Batch:
-        """Called by the loader's pinning thread."""
+        """A copy in memory that the device reads by itself."""
         return Batch(
             self.names,
             {role: [image.pin_memory() for image in images] for role, images in self.images.items()},
             [label.pin_memory() for label in self.labels],
         )
+
+    def taken_apart(self) -> tuple[Any, list[npt.NDArray[Any]]]:
+        """Names and numbers as plain data, and the arrays of all tensors; the reverse of `put_together`."""
+        tensors = [*(image for images in self.images.values() for image in images), *self.labels]
+        roles = {role: len(images) for role, images in self.images.items()}
+        return [self.names, roles], [tensor.numpy() for tensor in tensors]
+
+    @classmethod
+    def put_together(cls, plain: Any, arrays: Sequence[npt.NDArray[Any]]) -> Batch:
+        """The reverse of `taken_apart`, without copying."""
+        names, roles = plain
+        tensors = iter([torch.from_numpy(array) for array in arrays])
+        images = {role: list(itertools.islice(tensors, count)) for role, count in roles.items()}
+        return cls(names, images, list(tensors))
 
     @classmethod
     def collate(cls, samples: Sequence[Batch]) -> Batch:
@@ -106,7 +125,9 @@ class Batch:
         )
 
 
-def step_loader(samples: Dataset[Batch], sampler: StepSampler, device: torch.device, workers: int) -> Iterator[Batch]:
+def step_loader(
+    samples: Decoded[Batch], sampler: StepSampler, device: torch.device, workers: int
+) -> Generator[Batch, None, None]:
     """Batches on the device, the next one being copied while the current one is worked on.
 
     Args:
@@ -114,46 +135,59 @@ def step_loader(samples: Dataset[Batch], sampler: StepSampler, device: torch.dev
         sampler: which of them make a step.
         device: where the batches go.
         workers: decoding processes; 0 = decode in this one.
+
+    Raises:
+        WorkerError: while iterating: a sample cannot be decoded, or a worker died or hangs.
     """
-    loader: DataLoader[Batch] = DataLoader(
-        samples,
-        batch_sampler=sampler,
-        collate_fn=Batch.collate,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_parent,
-        generator=seeded(0),  # otherwise an iterator takes a number from the generator that dropout draws from
-    )
-    return _ahead(iter(loader), device) if device.type == "cuda" else (batch.to(device) for batch in loader)
+    batches = _from_workers(samples, sampler, workers) if workers else _decoded_here(samples, sampler)
+    if device.type == "cuda":
+        return _ahead(batches, device)
+    return batches
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the parent saves, then ends its workers."""
-    del worker
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _decoded_here(samples: Decoded[Batch], sampler: StepSampler) -> Generator[Batch, None, None]:
+    for indices in sampler:
+        try:
+            batch = Batch.collate([samples[index] for index in indices])
+        except Exception as error:
+            raise WorkerError(failure(error)) from error
+        yield batch
 
 
-def _ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+def _from_workers(samples: Decoded[Batch], sampler: StepSampler, workers: int) -> Generator[Batch, None, None]:
+    def decode(indices: Sequence[int], on_sample: Callable[[], None]) -> tuple[Any, list[npt.NDArray[Any]]]:
+        parts = []
+        for index in indices:
+            parts.append(samples[index])
+            on_sample()
+        return Batch.collate(parts).taken_apart()
+
+    with Workers(decode, min(workers, max(1, len(sampler)))) as pool:
+        for plain, arrays in pool.results(iter(sampler)):
+            yield Batch.put_together(plain, arrays)
+
+
+def _ahead(batches: Generator[Batch, None, None], device: torch.device) -> Generator[Batch, None, None]:
     """Copy the next batch on a stream of its own while the caller's stream computes."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-    upcoming = _copy(batches, device, stream)
-    while upcoming is not None:
-        torch.cuda.current_stream(device).wait_stream(stream)
-        current = upcoming
-        for tensor in (*(image for images in current.images.values() for image in images), *current.labels):
-            tensor.record_stream(torch.cuda.current_stream(device))
+    with contextlib.closing(batches):
         upcoming = _copy(batches, device, stream)
-        yield current
+        while upcoming is not None:
+            torch.cuda.current_stream(device).wait_stream(stream)
+            current = upcoming
+            for tensor in (*(image for images in current.images.values() for image in images), *current.labels):
+                tensor.record_stream(torch.cuda.current_stream(device))
+            upcoming = _copy(batches, device, stream)
+            yield current
 
 
 def _copy(batches: Iterator[Batch], device: torch.device, stream: torch.cuda.Stream) -> Batch | None:
     batch = next(batches, None)
     if batch is None:
         return None
+    pinned = batch.pin_memory()
     with torch.cuda.stream(stream):
-        return batch.to(device)
+        return pinned.to(device)
 
 
 def seeded(*numbers: int) -> torch.Generator:

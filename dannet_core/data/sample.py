@@ -6,22 +6,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from dannet_core.class_set import CITYSCAPES, ClassSet
-from dannet_core.errors import DataSetError
+from dannet_core.errors import DataSetError, ImageError
+from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS
+from dannet_core.label_png import ENCODINGS, read_label_png
 from dannet_core.pixels import Labels, Rgb, read_rgb
 
-LABEL_IDS: Final = "label_ids"
-"""Cityscapes label ids 0..33 (road = 7), as in `*_labelIds.png`."""
-TRAIN_IDS: Final = "train_ids"
-"""Train ids 0..18 and 255 = ignore (road = 0), as in `*_labelTrainIds.png`."""
-ENCODINGS: Final = (LABEL_IDS, TRAIN_IDS)
+__all__ = [
+    "ENCODINGS", "LABEL_IDS", "TRAIN_IDS", "DataSet", "Pair", "Problems", "Sample", "check_labels", "read_all_labels",
+    "read_labels",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,21 @@ class Sample:
             raise DataSetError(f"{self.image_path}: this split has no labels: use a labelled one")
         return read_labels(self.label_path, self.encoding, self.classes)
 
+    def read_both(self) -> tuple[Rgb, Labels]:
+        """Read the picture and its labels, which were checked before; see `check_labels`.
+
+        Raises:
+            ImageError, DataSetError: a file is missing or damaged, or they have two sizes.
+        """
+        if self.label_path is None:
+            return self.read_image(), self.read_labels()
+        rgb = self.read_image()
+        labels = read_labels(self.label_path, self.encoding, self.classes, known_good=True)
+        if rgb.shape[:2] != labels.shape:
+            got, expected = (f"{size[1]}x{size[0]}" for size in (labels.shape, rgb.shape))
+            raise DataSetError(f"{self.label_path}: got labels of {got}, expected {expected} like {self.image_path}")
+        return rgb, labels
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -72,6 +84,18 @@ class Pair:
 
     day: Sample
     night: Sample
+
+    def read_both(self) -> tuple[Rgb, Rgb]:
+        """Read the day and the night picture.
+
+        Raises:
+            ImageError, DataSetError: a file is missing or damaged, or they have two sizes.
+        """
+        day, night = self.day.read_image(), self.night.read_image()
+        if day.shape != night.shape:
+            got, expected = (f"{size[1]}x{size[0]}" for size in (night.shape, day.shape))
+            raise DataSetError(f"{self.night.image_path}: got {got}, expected {expected} like {self.day.image_path}")
+        return day, night
 
 
 @dataclass(frozen=True)
@@ -144,42 +168,26 @@ class Problems:
             raise DataSetError(f"{self._subject}: {'; '.join(parts)}")
 
 
-def read_labels(path: Path, encoding: str, classes: ClassSet = CITYSCAPES) -> Labels:
-    """Read a label map as train ids.
+def read_labels(path: Path, encoding: str, classes: ClassSet = CITYSCAPES, *, known_good: bool = False) -> Labels:
+    """Read a label map as train ids; `dannet_core.label_png` says which PNGs are read.
 
     Args:
-        path: an 8-bit grey PNG.
+        path: a PNG.
         encoding: `LABEL_IDS` or `TRAIN_IDS`.
         classes: what its ids mean.
+        known_good: it was read before; see `dannet_core.label_png.decode_label_png`.
 
     Returns:
         H x W uint8 train ids, 255 = ignore.
 
     Raises:
-        DataSetError: the file is missing or damaged, is not 8-bit grey, or holds an id that the encoding does not have.
+        DataSetError: the file is missing or damaged, leaves open which ids are meant, or holds one that the encoding
+            does not have.
     """
-    if not path.is_file():
-        raise DataSetError(f"{path}: no such label file")
-    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if raw is None:
-        raise DataSetError(f"{path}: damaged label file: copy it again")
-    if raw.ndim != 2 or raw.dtype != np.uint8:
-        raise DataSetError(
-            f"{path}: got {raw.dtype} labels of shape {raw.shape}, expected 8-bit grey (ids, not colours)"
-        )
-    ids = np.asarray(raw, dtype=np.uint8)
-    _check_ids(ids, encoding, path, classes)
-    return np.asarray(cv2.LUT(ids, classes.train_ids), dtype=np.uint8) if encoding == LABEL_IDS else ids
-
-
-def _check_ids(ids: npt.NDArray[np.uint8], encoding: str, path: Path, classes: ClassSet) -> None:
-    last, expected = classes.last_id(encoding == LABEL_IDS)
-    # 255 + 1 wraps to 0, which leaves one comparison to make.
-    wrong = (ids + np.uint8(1)) > last + 1 if last is not None else cv2.LUT(ids, classes.unknown_label_ids) > 0
-    if wrong.any():
-        value = int(ids[wrong][0])
-        name = "label ids" if encoding == LABEL_IDS else "train ids"
-        raise DataSetError(f"{path}: {int(wrong.sum())} pixels are no {name}, e.g. {value}, expected {expected}")
+    try:
+        return read_label_png(path, encoding, classes, known_good=known_good)
+    except ImageError as error:
+        raise DataSetError(str(error)) from error
 
 
 def read_all_labels(data_set: DataSet, purpose: str) -> Iterator[tuple[Sample, Labels]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dannet_core.errors import ImageError
 from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
-from dannet_core.inference.predict_files import VIDEO_SUFFIXES, find_inputs
+from dannet_core.inference.predict_inputs import find_inputs, is_video
 from dannet_core.inference.preprocess import preprocess
 from dannet_core.pixels import Rgb, read_rgb
 
@@ -36,7 +36,10 @@ def read_frames(inputs: Sequence[Path], onnx_path: Path, most: int = 64) -> list
     size = backend.fixed_input_size
     assert size is not None, "ONNX graphs have one input size"
     backend.close()
-    every = [(path, number) for path in find_inputs(inputs).values() for number in range(_pictures_in(path))]
+    found = find_inputs(inputs)
+    if found.problems:
+        raise ImageError(found.problems[0])
+    every = [(path, number) for path in found.jobs.values() for number in range(_pictures_in(path))]
     picked = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
     by_file = groupby((every[i] for i in picked), key=lambda one: one[0])
     return [
@@ -46,7 +49,7 @@ def read_frames(inputs: Sequence[Path], onnx_path: Path, most: int = 64) -> list
 
 def _pictures_in(path: Path) -> int:
     """How many pictures a file has. A video is run through: what its header says need not be true."""
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if not is_video(path):
         return 1
     capture, count = cv2.VideoCapture(str(path)), 0
     while capture.grab():
@@ -58,7 +61,7 @@ def _pictures_in(path: Path) -> int:
 
 
 def _pictures_of(path: Path, numbers: set[int]) -> Iterator[Rgb]:
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if not is_video(path):
         yield read_rgb(path)
         return
     capture = cv2.VideoCapture(str(path))

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dannet_core.class_set import CITYSCAPES, ClassSet, require_same_classes
-from dannet_core.data.sample import DataSet, Sample, check_labels
+from dannet_core.data.sample import DataSet, check_labels
 from dannet_core.errors import DataSetError, ImageError, NotFiniteError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.std_sweep import StdSweep
@@ -87,7 +87,7 @@ def evaluate(
     times: list[dict[str, float]] = []
     with tqdm(data_set.samples, desc=f"{data_set.name} {data_set.split}", unit="image", disable=None) as progress:
         for sample in progress:
-            rgb, labels = read_both(sample)
+            rgb, labels = sample.read_both()
             try:
                 prediction = segmenter.segment(rgb, with_relit=worst > 0)
                 _count(result, sample.name, rgb, labels, prediction)
@@ -103,20 +103,6 @@ def evaluate(
     if sweep is not None:
         result.sweep = sweep.confusions
     return result
-
-
-def read_both(sample: Sample) -> tuple[Rgb, Labels]:
-    """Read a sample's picture and labels.
-
-    Raises:
-        DataSetError, ImageError: a file is missing or damaged, or they have two sizes.
-    """
-    rgb, labels = sample.read_image(), sample.read_labels()
-    if rgb.shape[:2] != labels.shape:
-        raise DataSetError(
-            f"{sample.label_path}: got labels of {labels.shape}, expected {rgb.shape[:2]} like the image"
-        )
-    return rgb, labels
 
 
 def _count(result: Evaluation, name: str, rgb: Rgb, labels: Labels, prediction: Prediction) -> None:

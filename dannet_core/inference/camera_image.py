@@ -21,7 +21,8 @@ class Encoding(NamedTuple):
         bytes_per_pixel: in the first plane.
         to_rgb: OpenCV's conversion; None = it is RGB already.
         even_width, even_height: whether the side must be even.
-        rows_per_row: rows of bytes per row of pixels; 1.5 where a plane of half the rows follows.
+        rows_per_row: rows of ``step`` bytes per row of pixels; above 1 where a plane of colours follows the grey one.
+        rows_in_last: rows of ``step`` bytes that the last row of the last plane takes.
     """
 
     bytes_per_pixel: int
@@ -29,6 +30,7 @@ class Encoding(NamedTuple):
     even_width: bool = False
     even_height: bool = False
     rows_per_row: float = 1.0
+    rows_in_last: int = 1
 
 
 # OpenCV's old two-letter Bayer names start at the second row; its four-letter names mean what ROS means.
@@ -46,11 +48,16 @@ ENCODINGS: Final = MappingProxyType(
         "uyvy": Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
         "yuyv": Encoding(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
         "nv12": Encoding(1, cv2.COLOR_YUV2RGB_NV12, even_width=True, even_height=True, rows_per_row=1.5),
+        "nv21": Encoding(1, cv2.COLOR_YUV2RGB_NV21, even_width=True, even_height=True, rows_per_row=1.5),
+        # Here each pixel has a colour of its own, so a row of colours is two rows long. OpenCV has no such conversion.
+        "nv24": Encoding(1, cv2.COLOR_YUV2RGB_UYVY, rows_per_row=3.0, rows_in_last=2),
     }
 )
 """By name; the order is that of the kernels' encoding numbers. YUV is BT.601, 16..235."""
-_LUMA: Final = MappingProxyType({"uyvy": 1, "yuyv": 0, "nv12": 0})
+_LUMA: Final = MappingProxyType({"uyvy": 1, "yuyv": 0, "nv12": 0, "nv21": 0, "nv24": 0})
 _GRID: Final = 7
+_PAGE: Final = 4096
+_PADDED_TO: Final = 16
 
 
 @dataclass(frozen=True)
@@ -87,17 +94,36 @@ class CameraImage:
         if self.data.ndim != 1 or self.data.dtype != np.uint8 or not self.data.flags.c_contiguous:
             raise ImageError(f"data: got {self.data.ndim}-D {self.data.dtype}, expected contiguous 1-D uint8")
         if self.data.size < self.num_bytes:
-            raise ImageError(f"data: got {self.data.size} bytes, expected {self.num_bytes} for {self.height} rows")
+            raise ImageError(f"data: got {self.data.size} bytes, expected {self.num_bytes} for {self._rows_said()}")
+        if encoding.rows_per_row > 1 and not self._ends_where_it_should():
+            raise ImageError(
+                f"data: got {self.data.size} bytes, expected {self.step * self.num_rows} for {self._rows_said()}: "
+                "rows between the two planes cannot be told from rows behind them"
+            )
 
     @property
     def num_rows(self) -> int:
-        """Rows of bytes: the height, and half as many again for nv12."""
+        """Rows of ``step`` bytes: the height, half as many again for nv12 and nv21, three times as many for nv24."""
         return int(self.height * ENCODINGS[self.encoding].rows_per_row)
 
     @property
     def num_bytes(self) -> int:
         """Bytes from the first pixel to the last one."""
-        return self.step * (self.num_rows - 1) + self.width * ENCODINGS[self.encoding].bytes_per_pixel
+        encoding = ENCODINGS[self.encoding]
+        last = encoding.rows_in_last
+        return self.step * (self.num_rows - last) + self.width * encoding.bytes_per_pixel * last
+
+    def _rows_said(self) -> str:
+        if self.num_rows == self.height:
+            return f"{self.height} rows"
+        said = f"{self.height} rows of grey and {self.num_rows - self.height} of colour, {self.step} bytes each"
+        return f"{said} (does height count the rows of colour?)" if self.data.size == self.step * self.height else said
+
+    def _ends_where_it_should(self) -> bool:
+        """Whether what lies behind the last row, if anything, cannot be the padding of a plane's height."""
+        whole = self.step * self.num_rows
+        whole_pages = -(-whole // _PAGE) * _PAGE
+        return self.data.size < whole + self.step or (self.data.size == whole_pages and self.height % _PADDED_TO == 0)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -134,12 +160,27 @@ class CameraImage:
     def to_rgb(self) -> Rgb:
         """H x W x 3 uint8 RGB, on the CPU; ``rgb8`` comes back as a view."""
         to_rgb, pixels = ENCODINGS[self.encoding].to_rgb, self._pixels()
+        if self.encoding == "nv24":
+            return self._nv24_to_rgb()
         if to_rgb is None:
             return pixels
         return np.asarray(cv2.cvtColor(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, to_rgb), dtype=np.uint8)
 
     def _pixels(self) -> npt.NDArray[np.uint8]:
-        """Rows x columns x bytes of a pixel, a read-only view."""
-        channels = ENCODINGS[self.encoding].bytes_per_pixel
-        shape, strides = (self.num_rows, self.width, channels), (self.step, channels, 1)
+        """Rows x columns x bytes of a pixel, a read-only view; of nv24 the grey plane alone."""
+        encoding = ENCODINGS[self.encoding]
+        channels = encoding.bytes_per_pixel
+        rows = self.num_rows if encoding.rows_in_last == 1 else self.height
+        shape, strides = (rows, self.width, channels), (self.step, channels, 1)
         return np.lib.stride_tricks.as_strided(self.data, shape, strides, writeable=False)
+
+    def _nv24_to_rgb(self) -> Rgb:
+        """By way of a UYVY picture in which each pixel stands twice, so that the arithmetic is that of the others."""
+        colors = np.lib.stride_tricks.as_strided(
+            self.data[self.step * self.height :], (self.height, self.width, 2), (2 * self.step, 2, 1), writeable=False
+        )
+        twice = np.empty((self.height, self.width, 4), np.uint8)
+        twice[:, :, 0::2] = colors
+        twice[:, :, 1::2] = self._pixels()
+        rgb = cv2.cvtColor(twice.reshape(self.height, 2 * self.width, 2), ENCODINGS["nv24"].to_rgb or 0)
+        return np.ascontiguousarray(rgb[:, ::2], dtype=np.uint8)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from dannet_core.classes import NUM_CLASSES
 from dannet_core.errors import ModelFileError, SettingsError
@@ -17,12 +15,15 @@ from dannet_core.metadata import ModelMetadata
 from dannet_core.networks.build import build_dannet, build_discriminator, shapes_only
 from dannet_core.networks.dannet import DANNet
 from dannet_core.networks.discriminator import Discriminator
+from dannet_core.networks.state_dicts import as_expected, unwrapped
 from dannet_core.networks.weights import check_state, one_line
 
 OFFICIAL_ASPP_BRANCHES: Final = 2
 OFFICIAL_SIZE: Final = (540, 960)
 """Height and width at which the released networks are evaluated."""
 
+_GLOBAL: Final = re.compile(r"Unsupported global: GLOBAL ([\w.]+)")
+"""How torch's restricted reader names what it refuses to load."""
 _DEEP_STEM: Final = tuple(
     (rf"backbone\.stem\.{3 * i + j}\.", f"{kind}{i + 1}.") for i in range(3) for j, kind in ((0, "conv"), (1, "bn"))
 )
@@ -101,7 +102,10 @@ def import_official(
     relighting_path: str | Path,
     discriminator_paths: tuple[str | Path, str | Path] | None = None,
 ) -> tuple[DANNet, ModelMetadata, tuple[Discriminator, ...]]:
-    """Read the released checkpoints of one architecture (ResNet-101, 19 classes, plain state dicts in ``.pth`` files).
+    """Read the released checkpoints of one architecture (ResNet-101, 19 classes, state dicts in ``.pth`` files).
+
+    The state dict may lie in the wrapper of a training program, and in half precision; see
+    `dannet_core.networks.state_dicts`.
 
     Args:
         arch: ``pspnet``, ``deeplabv2`` or ``refinenet``.
@@ -144,32 +148,30 @@ def _discriminator(path: str | Path) -> Discriminator:
 
 
 def _load(module: torch.nn.Module, network: str, path: str | Path) -> None:
-    released = _read_state(path)
     own = module.state_dict()
-    check_state(released, {released_key(network, key): tensor for key, tensor in own.items()}, path)
+    expected = {released_key(network, key): tensor for key, tensor in own.items()}
+    released = as_expected(unwrapped(_read(path), expected, path), expected)
+    check_state(released, expected, path)
     # Copies, because two entries of a checkpoint may share memory, which training would turn into tied weights.
     renamed = {key: released[released_key(network, key)].clone(memory_format=torch.contiguous_format) for key in own}
     module.load_state_dict(renamed, strict=True, assign=True)
 
 
-def _read_state(path: str | Path) -> dict[str, Tensor]:
-    """A plain state dict; torch's restricted reader refuses every pickle that names code."""
+def _read(path: str | Path) -> object:
+    """What a checkpoint holds; torch's restricted reader refuses every pickle that names code."""
     if not Path(path).is_file():
         raise ModelFileError(f"{path}: no such checkpoint file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        named = _GLOBAL.search(str(error))
+        if named:
+            what = f"holds '{named.group(1)}', an object whose code is never run"
+        else:
+            what = f"not a readable checkpoint of plain tensors ({one_line(error)}): it is damaged, cut off or a pickle"
         raise ModelFileError(
-            f"{path}: not a readable checkpoint of plain tensors ({one_line(error)}): it is damaged, truncated, or "
-            "holds code, which is never run"
+            f"{path}: {what}: where you trust it, load it and save its tensors alone, "
+            "torch.save(model.state_dict(), FILE)"
         ) from error
-    if not isinstance(state, Mapping) or not state:
-        raise ModelFileError(f"{path}: got a {type(state).__name__}, expected a state dict: tensors by name")
-    for key, tensor in state.items():
-        if not isinstance(key, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise ModelFileError(f"{path}: entry {key!r} is a {type(tensor).__name__}, expected tensors by name")
-    if all(key.startswith("module.") for key in state):
-        return {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return dict(state)

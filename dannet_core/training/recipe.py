@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
-from dannet_core.errors import SettingsError, TrainingError
+from dannet_core.errors import TrainingError, WorkerError
 from dannet_core.networks import DANNet
 from dannet_core.settings import to_plain
 from dannet_core.training.checkpoint import Checkpoints, read_checkpoint
@@ -21,9 +18,10 @@ from dannet_core.training.distributed import Processes, joined_processes
 from dannet_core.training.domain_step import Part, StepResult
 from dannet_core.training.optimisers import poly_decay, set_learning_rate
 from dannet_core.training.panels import step_panel
-from dannet_core.training.run_files import prepare_run_folder, refuse_other_settings, save_models
+from dannet_core.training.run_files import check_run_folder, prepare_run_folder, refuse_other_settings, save_models
 from dannet_core.training.run_parts import Adaptation, Feed, Validation, build_adaptation, open_feed, open_validation
 from dannet_core.training.step_inputs import StepInputs
+from dannet_core.training.stopping import Stop, StopRequested, stop_on_signals
 from dannet_core.training.target_statistics import estimate_statistics
 from dannet_core.training.watch import NullWatch, Watch
 
@@ -42,7 +40,8 @@ def run_training(config: TrainConfig, mode: str) -> Path:
 
     Raises:
         SettingsError, DataSetError, ModelFileError: something is wrong; found before the first step.
-        TrainingError: a loss is NaN or infinite.
+        TrainingError: a loss is NaN or infinite, or the data stopped coming.
+        KeyboardInterrupt: stopped before the first step: there is nothing to continue.
     """
     with joined_processes(config.device) as processes:
         return Run(config, mode, processes).run()
@@ -67,13 +66,14 @@ class Run:
         torch.manual_seed(config.seed)
         self._adaptation: Adaptation = build_adaptation(config, mode, self._feed.class_shares, processes)
         self._best = float("-inf")
+        self._owes_evaluation = False
         self._unchecked: list[tuple[int, list[str], dict[str, torch.Tensor]]] = []
 
     def run(self) -> Path:
         """Train, checkpoint, evaluate; see `run_training`."""
         first = self._begin()
         watch = self._watch(first)
-        with _stop_on_signals() as stop:
+        with stop_on_signals() as stop:
             try:
                 self._steps(first, watch, stop)
             finally:
@@ -81,18 +81,20 @@ class Run:
         return self._config.run_dir / "last.safetensors"
 
     def _begin(self) -> int:
+        """Take up the run to resume, if there is one; nothing is written before it is known to be this one."""
         newest = self._checkpoints.newest()
+        check_run_folder(self._config, newest is not None)
+        step, until_then = 0, dict[str, Any]()
+        if newest is not None:
+            state = read_checkpoint(newest)
+            until_then = state["config"]
+            refuse_other_settings(self._config, until_then, self._feed.identity, state.get("data"))
+            self._adaptation.restore(state)
+            self._best, self._owes_evaluation = state["best"], state.get("owes_evaluation", False)
+            step = int(state["step"])
         if self._processes.is_first:
-            prepare_run_folder(self._config, newest is not None)
-        if not self._config.resume:
-            return 0
-        if newest is None:
-            raise SettingsError(f"resume: {self._config.run_dir} holds no checkpoint")
-        state = read_checkpoint(newest)
-        refuse_other_settings(self._config, state["config"])
-        self._adaptation.restore(state)
-        self._best = state["best"]
-        return int(state["step"])
+            prepare_run_folder(self._config, step, until_then)
+        return step
 
     def _watch(self, first: int) -> Watch:
         if not self._processes.is_first:
@@ -100,29 +102,78 @@ class Run:
         optimiser, watch = self._config.optimiser, self._config.watch
         return Watch(self._config.run_dir, (first, optimiser.steps), optimiser.batch_size, watch.tensorboard)
 
-    def _steps(self, first: int, watch: Watch, stop: threading.Event) -> None:
-        """Run the steps from ``first`` to the last, or until ``stop`` is set."""
-        steps, every = self._config.optimiser.steps, self._config.watch
-        for step, inputs in enumerate(self._feed.inputs(first, steps), start=first + 1):
-            result = self._step(step - 1, inputs)
-            self._unchecked.append((step, inputs.names, result.losses))
-            watch.advance(step)
-            evaluate = _due(step, every.evaluate_every) or step == steps
-            save = _due(step, every.checkpoint_every) or step == steps
-            if _due(step, every.panels_every):
-                watch.panel(step, "step", step_panel(result, inputs.labels))
-            # Nothing is saved before its losses are known to be finite.
-            if evaluate or save or _due(step, every.log_every) or self._alone_and(stop):
-                self._log(step, watch)
-                stopping = self._processes.any(stop.is_set())
-                evaluate, save = evaluate and not stopping, save or stopping
-                if evaluate or save:
-                    net = self._deployable(step)
-                    metrics = self._evaluate(step, net, watch) if evaluate else {}
-                    self._save(step, net, metrics, wanted=save)
-                if stopping:
-                    watch.say(f"stopped after step {step}: continue with --resume")
-                    break
+    def _steps(self, first: int, watch: Watch, stop: Stop) -> None:
+        """Run the steps from ``first`` to the last, or until a stop is requested or the data does not come."""
+        done, steps = first, self._config.optimiser.steps
+        stopped = False
+        try:
+            if self._owes_evaluation:
+                self._finish(done, watch, stop, evaluate=True, save=True)
+            with closing(self._feed.inputs(first, steps)) as feed:
+                while done < steps and not stopped:
+                    with stop.may_interrupt(self._is_alone):
+                        inputs = next(feed)
+                    result = self._step(done, inputs)
+                    done += 1
+                    stopped = self._after_step(done, inputs, result, watch, stop)
+        except StopRequested:
+            stopped = True
+        except WorkerError as error:
+            raise TrainingError(f"{error}{self._keep(done, first, watch)}") from error
+        if stopped:
+            self._stop(done, first, watch)
+
+    def _after_step(self, step: int, inputs: StepInputs, result: StepResult, watch: Watch, stop: Stop) -> bool:
+        """Log, evaluate and save after ``step`` finished steps, where they are due; True to stop here."""
+        every, last = self._config.watch, step == self._config.optimiser.steps
+        self._unchecked.append((step, inputs.names, result.losses))
+        watch.advance(step)
+        evaluate, save = _due(step, every.evaluate_every) or last, _due(step, every.checkpoint_every) or last
+        if _due(step, every.panels_every):
+            watch.panel(step, "step", step_panel(result, inputs.labels))
+        # Nothing is saved before its losses are known to be finite. Several processes agree on stopping when they log.
+        if not (evaluate or save or _due(step, every.log_every)):
+            return False
+        self._log(step, watch)
+        self._owes_evaluation = evaluate and every.validation is not None
+        if self._processes.any(stop.requested):
+            return True
+        if evaluate or save:
+            self._finish(step, watch, stop, evaluate, save)
+        return False
+
+    def _finish(self, step: int, watch: Watch, stop: Stop, evaluate: bool, save: bool) -> None:
+        with stop.may_interrupt(self._is_alone):
+            net = self._deployable(step)
+            scores = self._measure(net) if evaluate else {}
+        metrics = self._record(step, net, scores, watch) if scores else {}
+        self._owes_evaluation = False
+        if save:
+            self._save_state(step)
+            self._save_last(step, net, metrics)
+
+    def _stop(self, step: int, first: int, watch: Watch) -> None:
+        """Save what was done since the start and say how to go on; first the state, from which the rest can be made."""
+        if step == 0:
+            raise KeyboardInterrupt
+        if step > first:
+            self._log(step, watch)
+            self._save_state(step)
+            self._save_last(step, self._deployable(step), {})
+        watch.say(f"stopped after step {step}: continue with --resume")
+
+    def _keep(self, step: int, first: int, watch: Watch) -> str:
+        """Save the state when the data stops coming, where no other process has to be waited for, and say so."""
+        if step > first and self._is_alone:
+            self._log(step, watch)
+            self._save_state(step)
+        elif step == 0 or not self._is_alone:
+            return ""
+        return f" (saved after step {step}: continue with --resume)"
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._processes.count == 1
 
     def _deployable(self, step: int) -> DANNet:
         """The network as it is validated and saved: with batch-norm statistics of the night, where that is asked for.
@@ -134,12 +185,9 @@ class Run:
         if self._mode != "train" or count == 0:
             return net
         fitted = copy.deepcopy(net)
-        estimate_statistics(fitted, (part.target_images("night") for part in self._feed.inputs(step, step + count)))
+        with closing(self._feed.inputs(step, step + count)) as feed:
+            estimate_statistics(fitted, (part.target_images("night") for part in feed))
         return fitted
-
-    def _alone_and(self, stop: threading.Event) -> bool:
-        """Several processes agree on stopping when they log; one need not wait for that."""
-        return self._processes.count == 1 and stop.is_set()
 
     def _step(self, step: int, inputs: StepInputs) -> StepResult:
         adaptation, count = self._adaptation, self._config.optimiser.accumulate
@@ -170,24 +218,37 @@ class Run:
         self._unchecked.clear()
         watch.scalars(step, latest | {"lr": self._adaptation.optimisers[0].param_groups[0]["lr"]})
 
-    def _evaluate(self, step: int, net: DANNet, watch: Watch) -> dict[str, float]:
-        """Scores on the validation set, as a model's metadata names them; none without one."""
+    def _measure(self, net: DANNet) -> dict[str, float]:
+        """Scores on the validation set; none without one."""
         if self._validation is None:
             return {}
-        metrics = self._validation.measure(net, self._adaptation.metadata)
+        scores = self._validation.measure(net, self._adaptation.metadata)
         self._adaptation.use_training_mode()
-        watch.record(step, metrics)
-        watch.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        named = {f"{self._validation.name}_{name}": value for name, value in metrics.items()}
-        if metrics["miou_present"] > self._best:
-            self._best = metrics["miou_present"]
+        return scores
+
+    def _record(self, step: int, net: DANNet, scores: dict[str, float], watch: Watch) -> dict[str, float]:
+        """Write scores down, keep the best model, and give the scores as a model's metadata names them."""
+        assert self._validation is not None, "scores come from a validation set"
+        watch.record(step, scores)
+        watch.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        named = {f"{self._validation.name}_{name}": value for name, value in scores.items()}
+        if scores["miou_present"] > self._best:
+            self._best = scores["miou_present"]
             self._save_models("best", step, net, named)
         return named
 
-    def _save(self, step: int, net: DANNet, metrics: dict[str, float], *, wanted: bool) -> None:
-        if wanted and self._processes.is_first:
-            state = self._adaptation.state() | {"best": self._best, "config": to_plain(self._config)}
+    def _save_state(self, step: int) -> None:
+        if self._processes.is_first:
+            state = self._adaptation.state() | {
+                "best": self._best,
+                "owes_evaluation": self._owes_evaluation,
+                "config": to_plain(self._config),
+                "data": self._feed.identity,
+            }
             self._checkpoints.save(step, state)
+
+    def _save_last(self, step: int, net: DANNet, metrics: dict[str, float]) -> None:
+        if self._processes.is_first:
             self._save_models("last", step, net, metrics)
 
     def _save_models(self, name: str, step: int, net: DANNet, metrics: dict[str, float]) -> Path:
@@ -202,25 +263,3 @@ class Run:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of ending the process; a second SIGINT interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    interrupt = signal.getsignal(signal.SIGINT)
-
-    def on_signal(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, interrupt)
-        del number
-
-    old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +20,7 @@ from dannet_core.classes import reweighting_vector
 from dannet_core.data.class_shares import count_class_shares
 from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
 from dannet_core.data.registry import open_data_set, open_pairs
-from dannet_core.data.sample import DataSet, Pair
+from dannet_core.data.sample import DataSet, Pair, check_labels
 from dannet_core.errors import SettingsError
 from dannet_core.evaluation.evaluate import evaluate
 from dannet_core.inference.backends.pytorch import PyTorchBackend
@@ -32,6 +34,7 @@ from dannet_core.networks.pspnet import PSPNet
 from dannet_core.networks.relighting import Relighting
 from dannet_core.networks.weights import load_discriminator, load_metadata, load_weights_into
 from dannet_core.training.config import TrainConfig
+from dannet_core.training.data_identity import identify
 from dannet_core.training.distributed import Processes
 from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
 from dannet_core.training.optimisers import discriminator_optimiser, generator_optimiser
@@ -51,10 +54,15 @@ class Feed:
         source: labelled samples.
         pairs: day-night pairs; empty while pre-training.
         processes: this process among all.
+
+    Attributes:
+        class_shares: of the source, see `ClassShares`.
+        identity: which data this is, wherever it lies.
     """
 
     def __init__(self, config: TrainConfig, source: DataSet, pairs: Sequence[Pair], processes: Processes) -> None:
         self.class_shares = count_class_shares(source).shares
+        self.identity = identify(source, pairs)
         self._config = config
         self._source = source_samples(source.samples)
         self._pairs = pair_samples(pairs) if pairs else None
@@ -62,14 +70,21 @@ class Feed:
         self._device = processes.device
         self._cropper = Cropper(config.crop, config.seed, self._share)
 
-    def inputs(self, first: int, end: int) -> Iterator[StepInputs]:
-        """Inputs of the steps from ``first`` to ``end`` - 1; the same whether or not the run was interrupted."""
-        source = self._batches(self._source, _SOURCE_ORDER, (first, end))
-        target = self._batches(self._pairs, _TARGET_ORDER, (first, end)) if self._pairs else itertools.repeat(None)
-        for step, batch, pairs in zip(range(first, end), source, target, strict=False):
-            yield self._cropper(step, batch, pairs)
+    def inputs(self, first: int, end: int) -> Generator[StepInputs, None, None]:
+        """Inputs of the steps from ``first`` to ``end`` - 1; the same whether or not the run was interrupted.
 
-    def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Iterator[Batch]:
+        Raises:
+            WorkerError: while iterating: the data does not come.
+        """
+        with contextlib.ExitStack() as open_loaders:
+            source = open_loaders.enter_context(closing(self._batches(self._source, _SOURCE_ORDER, (first, end))))
+            target: Iterator[Batch | None] = itertools.repeat(None)
+            if self._pairs:
+                target = open_loaders.enter_context(closing(self._batches(self._pairs, _TARGET_ORDER, (first, end))))
+            for step, batch, pairs in zip(range(first, end), source, target, strict=False):
+                yield self._cropper(step, batch, pairs)
+
+    def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Generator[Batch, None, None]:
         seed = self._config.seed * 100 + order
         sampler = StepSampler(len(samples), self._config.optimiser.batch_size, seed, steps, self._share)
         return step_loader(samples, sampler, self._device, self._config.data.workers)
@@ -202,6 +217,7 @@ def open_validation(config: TrainConfig) -> Validation | None:
     if watch.validation_limit > 0:
         samples = data_set.samples[: watch.validation_limit]
         data_set = dataclasses.replace(data_set, samples=samples)
+    check_labels(data_set)
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
     return Validation(data_set, "cpu" if device == "auto" else device)
 
@@ -258,7 +274,7 @@ def build_adaptation(
 
 def _start_from(config: TrainConfig, classes: ClassSet, net: DANNet, day: Discriminator, night: Discriminator) -> None:
     """Load ``init``: its segmentation network, its relighting network where it has one, discriminators beside it."""
-    if config.init is None:
+    if config.init is None or config.resume:  # the checkpoint has all of it, and the file may be gone
         return
     metadata = load_metadata(config.init)
     require_same_classes(metadata.classes, classes, "data.classes")

@@ -11,6 +11,7 @@ from torch import Tensor
 from dannet_core.data.augmentation import Window, crop_images, crop_labels, draw_window
 from dannet_core.data.loaders import Batch, Decoded, seeded
 from dannet_core.data.sample import Pair, Sample
+from dannet_core.pixels import Rgb
 from dannet_core.training.config import CropConfig
 
 _SOURCE_STREAM, _TARGET_STREAM = 1, 2
@@ -108,8 +109,8 @@ def source_samples(samples: Sequence[Sample]) -> Decoded[Batch]:
 
     def decode(index: int) -> Batch:
         sample = samples[index]
-        labels = torch.from_numpy(sample.read_labels())
-        return Batch([sample.name], {"source": [_image(sample)]}, [labels])
+        rgb, labels = sample.read_both()
+        return Batch([sample.name], {"source": [_planes(rgb)]}, [torch.from_numpy(labels)])
 
     return Decoded(len(samples), decode)
 
@@ -119,10 +120,11 @@ def pair_samples(pairs: Sequence[Pair]) -> Decoded[Batch]:
 
     def decode(index: int) -> Batch:
         pair = pairs[index]
-        return Batch([pair.night.name], {"day": [_image(pair.day)], "night": [_image(pair.night)]}, [])
+        day, night = pair.read_both()
+        return Batch([pair.night.name], {"day": [_planes(day)], "night": [_planes(night)]}, [])
 
     return Decoded(len(pairs), decode)
 
 
-def _image(sample: Sample) -> Tensor:
-    return torch.from_numpy(sample.read_image()).permute(2, 0, 1).contiguous()
+def _planes(rgb: Rgb) -> Tensor:
+    return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()

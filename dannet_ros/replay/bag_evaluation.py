@@ -16,7 +16,7 @@ from dannet_core.errors import ImageError, NotFiniteError
 from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_frame import BagFrame
-from dannet_ros.replay.bag_reading import Bag, BagImage
+from dannet_ros.replay.bag_reading import PICTURES, Bag, BagImage
 from dannet_ros.replay.frame_scores import Flicker, ModelScore
 from dannet_ros.replay.ground_truth import GroundTruth
 from dannet_ros.replay.result_bag import ResultBag
@@ -41,14 +41,15 @@ class BagEvaluation:
         self.topics, self.models = topics, list(models)
         self.frames: list[dict[str, Any]] = []
         self.truth_flicker = {topic: Flicker() for topic in topics}
-        self.truth_problems: list[str] = []
+        problems = (problem for truth in topics.values() if truth is not None for problem in truth.problems)
+        self.truth_problems: list[str] = list(dict.fromkeys(problems))
         self.agreements: list[float] = []
         self._bag, self._alpha = bag, overlay_alpha
 
     def run(self, sink: ResultBag | None) -> bool:
         """Go through the bag; False when Ctrl-C ended it early. What was done until then stays."""
         wanted = list(self._bag.kinds) if sink is not None and sink.copies else list(self.topics)
-        total = sum(self._bag.count(topic) for topic in self.topics) or None
+        total = sum(self._bag.count(topic, PICTURES) for topic in self.topics) or None
         with (
             stop_flag() as stop,
             tqdm(total=total, desc="evaluate_bag", unit="frame", leave=False, disable=None) as progress,
@@ -56,7 +57,7 @@ class BagEvaluation:
             for message in self._bag.raw(wanted):
                 if sink is not None:
                     sink.copy(message)
-                if message.topic in self.topics:
+                if message.topic in self.topics and message.kind in PICTURES:
                     self._take(message, sink)
                     progress.update()
                     progress.set_postfix_str(self._progress(), refresh=False)
@@ -115,7 +116,7 @@ class BagEvaluation:
         """Labels of another drive, or stamps that were changed, would otherwise look like a bag without labels."""
         for topic, truth in self.topics.items():
             stamps = [frame["stamp_ns"] for frame in self.frames if frame["topic"] == topic and "stamp_ns" in frame]
-            if truth is not None and stamps and truth.unused == len(truth):
+            if truth is not None and stamps and len(truth) and truth.unused == len(truth):
                 self.truth_problems.append(
                     f"{truth.source}: no frame of {topic} has a label: the first frame's stamp is {stamps[0]}, "
                     f"the first label's {truth.first_stamp}"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from dannet_core.errors import DannetError, ImageError, require
 from dannet_core.pixels import Rgb
-from dannet_ros.replay.bag_recovery import RecoveredBag
-from dannet_ros.replay.scanned import BagTopic, Damage, Definition, RawMessage
+from dannet_ros.replay.bag_metadata import NAME
+from dannet_ros.replay.bag_storage import StoredBag
+from dannet_ros.replay.message_types import MessageTypes
+from dannet_ros.replay.packed_image import is_packed, unpack_image
+from dannet_ros.replay.scanned import CDR, BagTopic, Damage, Definition, RawMessage
 
 IMAGE: Final = "sensor_msgs/msg/Image"
 COMPRESSED: Final = "sensor_msgs/msg/CompressedImage"
+PICTURES: Final = (IMAGE, COMPRESSED)
 CAMERA_INFO: Final = "sensor_msgs/msg/CameraInfo"
 INSTALL_ROSBAGS: Final = "pip install 'dannet_ros[ros]'"
 
@@ -43,37 +47,39 @@ class Bag:
 
     Attributes:
         path: its folder, or its one storage file.
-        problems: what could not be read, one line each; grows while messages are read.
-        typestore: rosbags' store of the bag's own message definitions.
+        problems: what is missing or could not be read, one line each; grows while messages are read.
+        notes: what else a reader of the results should know, one line each.
+        types: its message types.
     """
 
     def __init__(self, source: _Source, path: Path, lenient: bool) -> None:
-        self.path, self.typestore = path, source.typestore
+        self.path, self.types = path, MessageTypes(source.topics)
+        self.notes: list[str] = list(source.notes)
         self._source, self._lenient = source, lenient
         self._problems: list[str] = []
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read so far."""
-        return [*self._problems, *self._source.problems]
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """Message type by topic."""
-        return {topic.name: topic.kind for topic in self._source.topics}
+        """What is missing or could not be read so far."""
+        return [*self._source.problems, *self._problems]
 
     @property
     def topics(self) -> list[BagTopic]:
-        """The topics with their QoS profiles."""
+        """What the bag holds: an entry for each message type of each topic."""
         return self._source.topics
 
-    def note(self, problem: str) -> None:
-        """Add to `problems`."""
-        self._problems.append(problem)
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Message type by topic; of a topic with several types the pictures', or the first."""
+        found: dict[str, str] = {}
+        for topic in self._cdr():
+            if found.get(topic.name) not in PICTURES and (topic.kind in PICTURES or topic.name not in found):
+                found[topic.name] = topic.kind
+        return found
 
-    def count(self, topic: str) -> int:
-        """Number of messages on ``topic``; 0 where a damaged bag does not tell."""
-        return sum(one.total for one in self._source.topics if one.name == topic)
+    def count(self, topic: str, kinds: Collection[str] = ()) -> int:
+        """Number of messages on ``topic``, all or those of ``kinds``."""
+        return sum(one.total for one in self._cdr() if one.name == topic and (not kinds or one.kind in kinds))
 
     def raw(self, topics: Sequence[str]) -> Iterator[RawMessage]:
         """Serialised messages of ``topics`` in the order of recording.
@@ -86,19 +92,21 @@ class Bag:
         while True:
             try:
                 message = next(messages, None)
-            except Exception as error:
-                # Storage plugins raise whatever their format's parser raises: sqlite3, struct, zstd errors.
-                problem = f"damaged: {_one_line(error)}"
-                if not self._lenient:
-                    raise BagError(f"{self.path}: {problem}") from error
-                self._problems.append(problem)
+            except Exception as error:  # noqa: BLE001  parsers raise whatever they like: sqlite3, struct, zstd errors
+                self._damaged(_one_line(error), error)
                 return
+            if not self._lenient and self.problems:
+                self._damaged(self.problems[0], None)
             if message is None:
                 return
             yield message
 
+    def pictures(self, topics: Sequence[str]) -> Iterator[RawMessage]:
+        """The Image and CompressedImage messages among `raw`."""
+        return (message for message in self.raw(topics) if message.kind in PICTURES)
+
     def image(self, message: RawMessage) -> BagImage:
-        """Decode one message of an Image or CompressedImage topic.
+        """Decode one Image or CompressedImage, also one of the zstd transport.
 
         Raises:
             ImageError: a damaged picture.
@@ -107,10 +115,23 @@ class Bag:
 
         try:
             decoded = self.decode(message)
-            rgb = (compressed_to_rgb if message.kind == COMPRESSED else image_to_rgb)(decoded)
+            if message.kind == COMPRESSED and not is_packed(decoded):
+                rgb = compressed_to_rgb(decoded)
+            else:
+                rgb = image_to_rgb(self.unpacked(decoded, message.kind))
         except ImageError as error:
             raise ImageError(f"{self.path}: {message.topic} at {message.time_ns} ns: {error}") from error
         return BagImage(message.topic, stamp_ns(decoded.header), decoded.header, rgb)
+
+    def unpacked(self, decoded: Any, kind: str) -> Any:
+        """A message's Image where the zstd transport packed one, or the message itself.
+
+        Raises:
+            ImageError: damaged.
+        """
+        if kind != COMPRESSED or not is_packed(decoded):
+            return decoded
+        return unpack_image(decoded, lambda data: self.types.decode(data, IMAGE))
 
     def decode(self, message: RawMessage) -> Any:
         """A message as rosbags makes it.
@@ -119,7 +140,7 @@ class Bag:
             ImageError: its bytes are not of its type.
         """
         try:
-            return self._source.decode(message)
+            return self._source.decode(message, self.types)
         except Exception as error:
             # rosbags' generated parsers raise struct, value and index errors on cut bytes.
             raise ImageError(f"damaged {message.kind} of {len(message.data)} bytes: {_one_line(error)}") from error
@@ -131,7 +152,7 @@ class Bag:
             BagError: no such topic, or a topic of another type.
             ImageError: a damaged picture.
         """
-        for message in self.raw(self.image_topics(topics)):
+        for message in self.pictures(self.image_topics(topics)):
             yield self.image(message)
 
     def image_topics(self, topics: Sequence[str] = ()) -> list[str]:
@@ -141,56 +162,66 @@ class Bag:
             BagError: no such topic, a topic of another type, or no image topic at all.
         """
         self._check(topics)
+        kinds = self.kinds
         for topic in topics:
-            if self.kinds[topic] not in (IMAGE, COMPRESSED):
-                raise BagError(
-                    f"{self.path}: topic {topic} holds {self.kinds[topic]}, expected {IMAGE} or {COMPRESSED}"
-                )
-        chosen = list(topics) or [topic for topic, kind in self.kinds.items() if kind in (IMAGE, COMPRESSED)]
+            if kinds[topic] not in PICTURES:
+                raise BagError(f"{self.path}: topic {topic} holds {kinds[topic]}, expected {IMAGE} or {COMPRESSED}")
+        chosen = list(topics) or [topic for topic, kind in kinds.items() if kind in PICTURES]
         if not chosen:
-            raise BagError(f"{self.path}: no image topic: it holds {', '.join(self.kinds) or 'nothing'}")
+            raise BagError(f"{self.path}: no image topic: it holds {self.holds()}")
         return chosen
 
+    def holds(self) -> str:
+        """Names of its topics, in words; with types where there is something else than CDR."""
+        others = [f"{one.name} ({one.kind} as {one.encoding})" for one in self.topics if one.encoding != CDR]
+        return ", ".join([*self.kinds, *others]) or "nothing"
+
+    def _cdr(self) -> Iterator[BagTopic]:
+        return (topic for topic in self._source.topics if topic.encoding == CDR)
+
     def _check(self, topics: Sequence[str]) -> None:
+        kinds = self.kinds
         for topic in topics:
-            if topic not in self.kinds:
-                raise BagError(f"{self.path}: no topic {topic}: it holds {', '.join(self.kinds) or 'nothing'}")
+            if topic not in kinds:
+                raise BagError(f"{self.path}: no topic {topic}: it holds {self.holds()}")
+
+    def _damaged(self, why: str, error: Exception | None) -> None:
+        problem = f"damaged: {why}"
+        if not self._lenient:
+            raise BagError(f"{self.path}: {problem}") from error
+        self._problems.append(problem)
 
 
 class _Source(Protocol):
     """Where messages come from."""
 
-    typestore: Any
     topics: list[BagTopic]
+    notes: list[str]
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read so far."""
+        """What is missing or could not be read so far."""
 
     def messages(self, names: Sequence[str]) -> Iterator[RawMessage]:
         """Serialised messages of the topics called ``names``."""
 
-    def decode(self, message: RawMessage) -> Any:
+    def decode(self, message: RawMessage, types: MessageTypes) -> Any:
         """Deserialise."""
 
     def close(self) -> None:
         """Close all files."""
 
 
-class _Indexed:
-    """A whole bag, through rosbags."""
+class _Ros1:
+    """A bag of ROS 1, through rosbags."""
 
     def __init__(self, path: Path) -> None:
-        from rosbags.typesys import Stores, get_typestore
-
         highlevel = require("rosbags.highlevel", "read bags", INSTALL_ROSBAGS)
-        # Bags of ROS 2 Humble hold no message definitions.
-        self._reader = highlevel.AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+        self._reader = highlevel.AnyReader([path])
         self._reader.open()
-        self.typestore = self._reader.typestore
+        self.notes: list[str] = []
         self.topics = [
-            BagTopic(c.topic, c.msgtype, Definition("", ""), getattr(c.ext, "offered_qos_profiles", []), c.msgcount)
-            for c in self._reader.connections
+            BagTopic(c.topic, c.msgtype, Definition("", ""), [], c.msgcount) for c in self._reader.connections
         ]
 
     @property
@@ -203,16 +234,16 @@ class _Indexed:
             for connection, time_ns, data in self._reader.messages(connections):
                 yield RawMessage(connection.topic, connection.msgtype, time_ns, data)
 
-    def decode(self, message: RawMessage) -> Any:
+    def decode(self, message: RawMessage, types: MessageTypes) -> Any:  # noqa: ARG002  it has its own
         return self._reader.deserialize(message.data, message.kind)
 
     def close(self) -> None:
         self._reader.close()
 
 
-class _Recovered(RecoveredBag):
-    def decode(self, message: RawMessage) -> Any:
-        return self.typestore.deserialize_cdr(message.data, message.kind)
+class _Stored(StoredBag):
+    def decode(self, message: RawMessage, types: MessageTypes) -> Any:
+        return types.decode(message.data, message.kind)
 
 
 @contextmanager
@@ -231,32 +262,29 @@ def open_bag(path: Path, *, lenient: bool = False) -> Iterator[Bag]:
     path = Path(path)
     if not path.exists():
         raise BagError(f"{path}: no such bag")
-    source, problem = _open(path, lenient)
+    source = _open(path)
     try:
-        bag = Bag(source, path, lenient)
-        if problem:
-            bag.note(problem)
-        yield bag
+        if source.problems and not lenient:
+            raise _failure(path, "; ".join(source.problems))
+        yield Bag(source, path, lenient)
     finally:
         source.close()
 
 
-def _open(path: Path, lenient: bool) -> tuple[_Source, str]:
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        reason = "no metadata.yaml"
-        failure = BagError(f"{path}: not a bag: expected a folder with metadata.yaml, as `ros2 bag record` writes it")
-    else:
-        try:
-            return _Indexed(path), ""
-        except Exception as error:  # noqa: BLE001  storage plugins raise whatever their format's parser raises
-            reason = _one_line(error)
-            failure = BagError(f"{path}: damaged or not a bag: {reason}")
-    if not lenient:
-        raise failure
+def _open(path: Path) -> _Source:
     try:
-        return _Recovered(path), f"not whole: {reason}; read record by record"
-    except Damage:
-        raise failure from None
+        return _Ros1(path) if path.suffix == ".bag" and path.is_file() else _Stored(path)
+    except Damage as damage:
+        raise _failure(path, _one_line(damage)) from None
+    except Exception as error:
+        # The parsers of a format raise whatever they like: sqlite3, struct, zstd errors.
+        raise _failure(path, _one_line(error)) from error
+
+
+def _failure(path: Path, reason: str) -> BagError:
+    if path.is_dir() and not (path / NAME).is_file():
+        return BagError(f"{path}: not a bag: expected a folder with {NAME}, as `ros2 bag record` writes it ({reason})")
+    return BagError(f"{path}: damaged or not a bag: {reason}")
 
 
 def stamp_ns(header: Any) -> int:

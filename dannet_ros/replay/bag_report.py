@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ from dannet_ros.replay.bag_evaluation import BagEvaluation
 from dannet_ros.replay.bag_reading import Bag
 from dannet_ros.replay.frame_scores import spread
 from dannet_ros.replay.ground_truth import GroundTruth
+from dannet_ros.replay.scanned import CDR
 
 JSON_NAME: Final = "metrics.json"
 FORMAT: Final = "dannet_ros evaluate_bag 1"
@@ -32,10 +34,11 @@ def results(bag: Bag, evaluation: BagEvaluation, complete: bool) -> dict[str, An
         complete: False when Ctrl-C ended it.
     """
     refused = [frame for frame in evaluation.frames if "refused" in frame]
+    notes = [*bag.notes, *_stamp_notes(evaluation)]
     content: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
-        "bag": {"path": str(bag.path), "topics": _topics(bag), "problems": bag.problems},
+        "bag": {"path": str(bag.path), "topics": _topics(bag), "problems": bag.problems, "notes": notes},
         "complete": complete and not bag.problems,
         "interrupted": not complete,
         "frames_read": len(evaluation.frames),
@@ -97,7 +100,27 @@ def _cpu() -> str:
 
 
 def _topics(bag: Bag) -> dict[str, Any]:
-    return {topic: {"type": kind, "messages": bag.count(topic)} for topic, kind in bag.kinds.items()}
+    found: dict[str, Any] = {}
+    for topic in bag.topics:
+        kind = topic.kind if topic.encoding == CDR else f"{topic.kind} as {topic.encoding}"
+        known = found.get(topic.name)
+        kinds, messages = (f"{known['type']}, {kind}", known["messages"]) if known else (kind, 0)
+        found[topic.name] = {"type": kinds, "messages": messages + topic.total}
+    return found
+
+
+def _stamp_notes(evaluation: BagEvaluation) -> list[str]:
+    """Cameras whose stamps do not tell their frames apart, or their order."""
+    notes = []
+    for topic in evaluation.topics:
+        stamps = [frame["stamp_ns"] for frame in evaluation.frames if frame["topic"] == topic and "stamp_ns" in frame]
+        repeated = len(stamps) - len(set(stamps))
+        back = sum(later < earlier for earlier, later in itertools.pairwise(stamps))
+        if repeated:
+            notes.append(f"{topic}: {repeated} of {len(stamps)} frames repeat the stamp of another")
+        if back:
+            notes.append(f"{topic}: stamps go back {back} times")
+    return notes
 
 
 def _truth(evaluation: BagEvaluation, topic: str, truth: GroundTruth | None) -> dict[str, Any] | None:
@@ -122,6 +145,7 @@ def summary_text(content: Mapping[str, Any]) -> str:
     words = f"{content['frames_labelled']} of {content['frames_read']} frames labelled"
     lines = [f"{content['bag']['path']}: {words}" + (", interrupted" if content["interrupted"] else "")]
     lines += [f"  warning: {problem}" for problem in (*content["bag"]["problems"], *content["ground_truth_problems"])]
+    lines += [f"  note: {note}" for note in content["bag"]["notes"]]
     for model in content["models"]:
         found, total = model["scores"], content["timing"]["models"][model["name"]]["stages_ms"]["total"]
         quality = "no ground truth" if found is None else f"mIoU {found['miou_present']:.4f} over the classes present"

@@ -12,22 +12,25 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from dannet_core.atomic_files import write_whole
-from dannet_core.classes import CLASS_NAMES
+from dannet_core.class_set import ClassSet, read_class_set, require_same_classes
 from dannet_core.errors import OutputError, SettingsError
 from dannet_core.evaluation.report import describe_model, prepare_folder
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
+from dannet_core.label_png import LabelCode
 from dannet_core.program import EXIT_INTERRUPTED
 from dannet_core.settings import option
 from dannet_ros.replay.bag_evaluation import BagEvaluation
 from dannet_ros.replay.bag_reading import Bag, BagError, open_bag
 from dannet_ros.replay.bag_report import JSON_NAME, results, summary_text, timing, write_json
 from dannet_ros.replay.bag_writing import check_free, new_bag_file
+from dannet_ros.replay.cameras import NODE, camera_topics
 from dannet_ros.replay.frame_scores import ModelScore
-from dannet_ros.replay.ground_truth import DEFAULT_TOPIC, ENCODINGS, open_truth
+from dannet_ros.replay.ground_truth import ENCODINGS, open_truth
 from dannet_ros.replay.live import LivePlan, check_ros, replay_live
 from dannet_ros.replay.report_page import render
-from dannet_ros.replay.result_bag import NODE, OUTPUTS, ResultBag
+from dannet_ros.replay.result_bag import ResultBag
+from dannet_ros.replay.transports import ZSTD
 
 DESCRIPTION = (
     "Labels every frame of a bag once, in order; writes OUT/metrics.json, OUT/report.html and OUT/bag with label, "
@@ -35,8 +38,6 @@ DESCRIPTION = (
 )
 BAG_NAME: Final = "bag"
 REPORT_NAME: Final = "report.html"
-_NOT_CAMERAS: Final = (*OUTPUTS, "relit", "confidence", "compressedDepth")
-"""Last parts of topic names that are not taken for cameras unless asked for."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ class Settings:
     model: Path = option(".safetensors, .onnx or .engine")
     out: Path = option("folder for the results")
     compare: Path | None = option("a second model, set beside the first", None)
-    topics: list[str] = option("image topics to label; none: all, without those of labels and overlays", [])
+    topics: list[str] = option("image topics to label; none: every camera once, without depth, labels and overlays", [])
     labels: list[str] = option(
         "ground truth: a topic of the bag, a folder of PNG files named by stamp, or none; one for all image topics or "
         "one each; unset: /ground_truth/label where the bag has it",
         [],
     )
     label_encoding: str = option("ids of the ground truth", "train_ids", choices=ENCODINGS)
+    classes: Path | None = option("YAML of the ground truth's class set; unset: the model's own", None)
     preset: str = option("inference preset", "paper", choices=tuple(PRESETS))
     reweight_std: float | None = option("spread of the class weights; unset: the preset's", None, limits=(0, 1))
     min_confidence: float = option("pixels below this likelihood become unknown", 0.0, limits=(0, 1))
@@ -84,7 +86,8 @@ def run(settings: Settings) -> int:
         models = [stack.enter_context(_opened(name, path, settings)) for name, path in _named(settings)]
         prepare_folder(settings.out)
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix=".labels_", dir=settings.out)))
-        truths = open_truth(bag, settings.labels, topics, settings.label_encoding, scratch)
+        code = LabelCode(settings.label_encoding, _classes(settings, models))
+        truths = open_truth(bag, settings.labels, topics, code, scratch)
         evaluation = BagEvaluation(bag, dict(zip(topics, truths, strict=True)), models, settings.overlay_alpha)
         started, begin = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
         complete = _go_through(bag, evaluation, settings)
@@ -107,21 +110,6 @@ def _write(settings: Settings, content: Mapping[str, Any], models: Sequence[Mode
     write_json(settings.out / JSON_NAME, content)
 
 
-def camera_topics(bag: Bag, wanted: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """The image topics to label: ``wanted``, or all that look like cameras.
-
-    Raises:
-        BagError: no such topic, one of another type, or none left.
-    """
-    if wanted:
-        return bag.image_topics(list(dict.fromkeys(wanted)))
-    left_out = {*labels, DEFAULT_TOPIC}
-    found = [t for t in bag.image_topics() if t not in left_out and t.rpartition("/")[2] not in _NOT_CAMERAS]
-    if not found:
-        raise BagError(f"{bag.path}: no camera topic among {', '.join(bag.image_topics())}: name one with --topics")
-    return found
-
-
 def _check_out(settings: Settings) -> None:
     if settings.out.exists() and not settings.out.is_dir():
         raise OutputError(f"{settings.out}: is a file, expected a folder")
@@ -141,16 +129,24 @@ def _named(settings: Settings) -> list[tuple[str, Path]]:
     return list(zip(names, paths, strict=True))
 
 
+def _classes(settings: Settings, models: Sequence[ModelScore]) -> ClassSet:
+    """What all models and the ground truth have in common."""
+    first = models[0].classes
+    for other in models[1:]:
+        require_same_classes(first, other.classes, other.name)
+    if settings.classes is None:
+        return first
+    classes = read_class_set(settings.classes)
+    require_same_classes(first, classes, str(settings.classes))
+    return classes
+
+
 @contextmanager
 def _opened(name: str, path: Path, settings: Settings) -> Iterator[ModelScore]:
     changes = {"reweight_std": settings.reweight_std, "input_size": settings.input_size}
     wanted = {key: value for key, value in changes.items() if value is not None}
     inference = preset(settings.preset, min_confidence=settings.min_confidence, **wanted)
     with NightSegmenter.load(path, inference, device=settings.device, threads=settings.threads) as segmenter:
-        if segmenter.metadata.class_names != CLASS_NAMES:
-            raise SettingsError(
-                f"model: {path} has {segmenter.metadata.num_classes} classes of its own, expected the 19 of Cityscapes"
-            )
         yield ModelScore(name, segmenter, describe_model(segmenter, path), settings.worst)
 
 
@@ -162,6 +158,7 @@ def _go_through(bag: Bag, evaluation: BagEvaluation, settings: Settings) -> bool
         with new_bag_file(target, settings.storage, overwrite=settings.overwrite, packed=True) as writer:
             names = [model.name for model in evaluation.models]
             sink = ResultBag(writer, bag, list(evaluation.topics), names, copies=settings.write_bag == "full")
+            bag.notes += sink.notes
             complete = evaluation.run(sink)
             _refuse_nothing(bag, evaluation)
     _refuse_nothing(bag, evaluation)
@@ -181,16 +178,16 @@ def _live_topic(settings: Settings, topics: Sequence[str]) -> str:
         return ""
     if settings.live_topic not in (None, *topics):
         raise SettingsError(f"live_topic: got {settings.live_topic}, expected one of {', '.join(topics)}")
+    topic = settings.live_topic or topics[0]
+    if topic.endswith(f"/{ZSTD}"):
+        raise SettingsError(f"live: {topic} is of the zstd transport, which the node does not take: leave out --live")
     check_ros()
-    return settings.live_topic or topics[0]
+    return topic
 
 
 def _replay_live(settings: Settings, topic: str, content: Mapping[str, Any]) -> dict[str, Any]:
     plan = LivePlan(settings.bag, topic, settings.live_rate, settings.live_node, settings.live_wait)
     name = content["models"][0]["name"]
-    expected = {
-        frame["stamp_ns"]: frame["models"][name]["labels"]
-        for frame in content["frames"]
-        if frame["topic"] == topic and "models" in frame
-    }
+    frames = [frame for frame in content["frames"] if frame["topic"] == topic]
+    expected = [frame["models"][name]["labels"] if "models" in frame else "" for frame in frames]
     return replay_live(plan, expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 
 from dannet_core.errors import ImageError
+from dannet_core.exif import UPRIGHT, orientation_of, why_labels_do_not_fit
+from dannet_core.label_png import read_label_png
 from dannet_core.pixels import Labels, Rgb, read_rgb
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -54,8 +56,7 @@ class FrameFiles:
             if not self._files:
                 raise ImageError(f"{source}: no frames: expected image files ({', '.join(sorted(IMAGE_SUFFIXES))})")
             if labels is not None:
-                for file in self._files:
-                    _label_file(labels, file.stem)
+                _check_labels(labels, self._files)
 
     def __len__(self) -> int:
         """Number of frames; 0 when a video does not say."""
@@ -74,8 +75,20 @@ class FrameFiles:
             if rgb.shape[:2] != size:
                 got, first = f"{rgb.shape[1]}x{rgb.shape[0]}", f"{size[1]}x{size[0]}"
                 raise ImageError(f"{name}: got {got} pixels, expected {first} like the first frame")
-            labels = None if self._labels is None else _read_labels(_label_file(self._labels, stem), rgb)
-            yield Frame(name, rgb, labels)
+            yield Frame(name, rgb, None if self._labels is None else self._labels_of(name, stem, rgb))
+
+    def _labels_of(self, name: str, stem: str, rgb: Rgb) -> Labels:
+        assert self._labels is not None, "asked for only where there are labels"
+        labels = read_label_png(_label_file(self._labels, stem), None)
+        orientation = orientation_of(self._source / name) if self._files else UPRIGHT
+        height, width = rgb.shape[:2]
+        reason = why_labels_do_not_fit(orientation, (height, width), (labels.shape[0], labels.shape[1]))
+        if reason:
+            raise ImageError(f"{self._source / name}: {reason}")
+        if labels.shape != (height, width):
+            got = f"{labels.shape[1]}x{labels.shape[0]}"
+            raise ImageError(f"labels of {name}: got {got} pixels, expected {width}x{height} like their frame")
+        return labels
 
     def _from_folder(self) -> Iterator[tuple[str, str, Rgb]]:
         for file in self._files:
@@ -98,22 +111,23 @@ class FrameFiles:
             raise ImageError(f"{self._source}: no frames: not a video that OpenCV can read")
 
 
+def _check_labels(folder: Path, files: Sequence[Path]) -> None:
+    """Every frame has a label, and none that is another frame's: a.png and a.jpg would share a.png."""
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        _label_file(folder, file.stem)
+        other = by_stem.setdefault(file.stem, file)
+        if other is not file:
+            raise ImageError(f"{file}: the same name as {other.name}, expected one frame for the label {file.stem}.png")
+
+
 def _label_file(folder: Path, stem: str) -> Path:
     file = folder / f"{stem}.png"
-    if not file.is_file():
-        raise ImageError(f"label missing for frame '{stem}': expected {file}")
-    return file
+    for there in (file, file.with_suffix(".PNG")):
+        if there.is_file():
+            return there
+    raise ImageError(f"label missing for frame '{stem}': expected {file}")
 
 
 def _image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-
-
-def _read_labels(file: Path, rgb: Rgb) -> Labels:
-    labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-        raise ImageError(f"{file}: not a label image, expected one 8-bit channel of train ids")
-    if labels.shape != rgb.shape[:2]:
-        got, wanted = f"{labels.shape[1]}x{labels.shape[0]}", f"{rgb.shape[1]}x{rgb.shape[0]}"
-        raise ImageError(f"{file}: got {got} pixels, expected {wanted} like its frame")
-    return np.asarray(labels, dtype=np.uint8)

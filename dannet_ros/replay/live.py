@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +13,11 @@ from typing import Any, Final
 from dannet_core.errors import DannetError, ImageError, require
 from dannet_ros.frame_statistics import OUTCOMES
 from dannet_ros.replay.bag_evaluation import stop_flag
-from dannet_ros.replay.bag_reading import CAMERA_INFO, COMPRESSED, open_bag
+from dannet_ros.replay.bag_reading import CAMERA_INFO, COMPRESSED, PICTURES, Bag, open_bag
 from dannet_ros.replay.frame_scores import digest, spread
 from dannet_ros.replay.scanned import RawMessage
 from dannet_ros.replay.serialized import labels_of, stamp_of, with_stamp
+from dannet_ros.replay.transports import base_of
 
 DROPS: Final = tuple(outcome for outcome in OUTCOMES if outcome != "processed")
 """Why the node's diagnostics say that a received frame got no label."""
@@ -59,7 +60,8 @@ class _Sent:
     """One frame on its way.
 
     Attributes:
-        bag_stamp_ns: its stamp in the bag.
+        number: which picture of its topic it is.
+        bag_stamp_ns: its stamp in the bag, which others may have too.
         sent_ns: when it was sent, by the monotonic clock: the system's may jump.
         delay_ns: its age when it was sent.
         late_ms: after its time.
@@ -67,6 +69,7 @@ class _Sent:
         labels: their digest.
     """
 
+    number: int
     bag_stamp_ns: int
     sent_ns: int
     delay_ns: int
@@ -103,12 +106,12 @@ def check_ros() -> Any:
     return require("rclpy", "replay live", "source a ROS 2 installation, or pip install 'dannet_ros[ros]'")
 
 
-def replay_live(plan: LivePlan, expected: Mapping[int, str]) -> dict[str, Any]:
+def replay_live(plan: LivePlan, expected: Sequence[str]) -> dict[str, Any]:
     """Replay once; the frames are stamped anew, so that their age is that of a camera's frames.
 
     Args:
         plan: what to replay.
-        expected: digest of the labels that the replay without DDS gave, by the frame's stamp in the bag.
+        expected: digest of the labels that the replay without DDS gave to each picture of the topic, in order.
 
     Raises:
         LiveError: the node does not subscribe in time.
@@ -144,6 +147,7 @@ class _Session:
         self._node.create_subscription(Image, f"{plan.node}/label", self._on_label, self._qos, raw=True)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, self._qos)
         self._publishers: dict[str, Any] = {}
+        self._kinds: dict[str, str] = {}
         self._stamps: dict[int, int] = {}
         self._failure = ""
         self._executor = SingleThreadedExecutor()
@@ -164,11 +168,12 @@ class _Session:
         plan = self._plan
         with open_bag(plan.bag, lenient=True) as bag:
             kinds = bag.kinds
-        camera = plan.topic.removesuffix("/compressed").rpartition("/")[0]
+        camera = base_of(plan.topic).rpartition("/")[0]
         wanted = [
             plan.topic,
             *(t for t, kind in kinds.items() if kind == CAMERA_INFO and t.rpartition("/")[0] == camera),
         ]
+        self._kinds = {topic: kinds[topic] for topic in wanted}
         self._publishers = {topic: self._publisher(kinds[topic], topic) for topic in wanted}
         image, deadline = self._publishers[plan.topic], time.monotonic() + plan.wait_s
         while not (image.get_subscription_count() and self._node.count_publishers(f"{plan.node}/label")):
@@ -185,12 +190,12 @@ class _Session:
         """Publish the frames; seconds it took, and whether Ctrl-C ended it."""
         begin, first_ns = 0.0, None
         with open_bag(self._plan.bag, lenient=True) as bag, stop_flag() as stop:
-            for message in bag.raw(list(self._publishers)):
+            for number, message in self._numbered(bag):
                 if first_ns is None:
                     first_ns, begin = message.time_ns, time.monotonic()
                 due = begin + (message.time_ns - first_ns) / 1e9 / self._plan.rate
                 time.sleep(max(due - time.monotonic(), 0.0))
-                self._publish(message, (time.monotonic() - due) * 1e3)
+                self._publish(message, number, (time.monotonic() - due) * 1e3)
                 if stop.is_set():
                     return time.monotonic() - begin, True
         return time.monotonic() - begin, False
@@ -208,16 +213,25 @@ class _Session:
         if self._failure:
             raise LiveError(self._failure)
 
-    def _publish(self, message: RawMessage, late_ms: float) -> None:
+    def _numbered(self, bag: Bag) -> Iterator[tuple[int, RawMessage]]:
+        """Messages of the types that are published, each picture with its number among those of the topic."""
+        pictures = 0
+        for message in bag.raw(list(self._publishers)):
+            if message.kind == self._kinds[message.topic]:
+                yield pictures, message
+            pictures += message.topic == self._plan.topic and message.kind in PICTURES
+
+    def _publish(self, message: RawMessage, number: int, late_ms: float) -> None:
         try:
             bag_stamp_ns, now_ns = stamp_of(message.data), time.time_ns()
         except ImageError:  # the replay without DDS has refused and reported it
             return
         stamp_ns = self._new_stamp(bag_stamp_ns, message.time_ns, now_ns)
         if message.topic == self._plan.topic:
-            if stamp_ns in self.watch.frames:
-                stamp_ns = self._stamps[bag_stamp_ns] = now_ns
-            self.watch.frames[stamp_ns] = _Sent(bag_stamp_ns, time.monotonic_ns(), now_ns - stamp_ns, late_ms)
+            while stamp_ns in self.watch.frames:  # two frames of one stamp in the bag
+                stamp_ns = self._stamps[bag_stamp_ns] = max(now_ns, stamp_ns + 1)
+            delay_ns = now_ns - stamp_ns
+            self.watch.frames[stamp_ns] = _Sent(number, bag_stamp_ns, time.monotonic_ns(), delay_ns, late_ms)
         self._publishers[message.topic].publish(with_stamp(message.data, stamp_ns))
 
     def _new_stamp(self, bag_stamp_ns: int, recorded_ns: int, now_ns: int) -> int:
@@ -271,7 +285,7 @@ class _Session:
 
 
 def _result(
-    plan: LivePlan, watch: _Watch, before: Mapping[str, int], expected: Mapping[int, str], run: Mapping[str, Any]
+    plan: LivePlan, watch: _Watch, before: Mapping[str, int], expected: Sequence[str], run: Mapping[str, Any]
 ) -> dict[str, Any]:
     fresh = {key: value - before.get(key, 0) for key, value in watch.counts.items()}
     frames = list(watch.frames.values())
@@ -290,7 +304,7 @@ def _result(
         "dropped": dropped,
         "fastdds_profile": PROFILE in os.environ,
         "duplicates": watch.duplicates,
-        "identical_to_replay": sum(frame.labels == expected.get(frame.bag_stamp_ns) for frame in came),
+        "identical_to_replay": sum(frame.labels == expected[frame.number] for frame in came),
         "latency_ms": spread([record["latency_ms"] for record in records if record["latency_ms"] is not None]),
         "age_ms": spread([record["age_ms"] for record in records if record["age_ms"] is not None]),
         "sent_late_ms": spread([frame.late_ms for frame in frames]),

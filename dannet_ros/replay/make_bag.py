@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dannet_core.errors import SettingsError
 from dannet_core.settings import option
 from dannet_ros.replay.bag_writing import Encoding, Topics, new_bag
 from dannet_ros.replay.frame_files import FrameFiles
@@ -22,7 +23,7 @@ class Settings:
     out: Path = option("folder of the new bag")
     fps: float = option("frames a second, from which the stamps follow", 30.0, limits=(0.01, 1000))
     labels: Path | None = option("folder of 8-bit train-id images named like the frames", None)
-    start: float = option("stamp of the first frame in seconds since 1970", 1.7e9, limits=(0, 4e9))
+    start: float = option("stamp of the first frame in seconds since 1970", 1.7e9, limits=(0, 2**31 - 1))
     storage: str = option("file format", "mcap", choices=("mcap", "sqlite3"))
     compressed: bool = option("write CompressedImage (JPEG) on IMAGE_TOPIC/compressed; labels stay raw", False)
     jpeg_quality: int = option("for --compressed", 95, limits=(1, 100))
@@ -37,6 +38,9 @@ class Settings:
 def run(settings: Settings) -> int:
     """Pack everything; prints what was written."""
     topics = Topics(settings.image_topic, settings.camera_info_topic, settings.label_topic, settings.frame_id)
+    names = (topics.image, f"{topics.image}/compressed", topics.camera_info, topics.label)
+    if len(set(names)) < len(names):
+        raise SettingsError(f"topics: got {', '.join(names)}, expected a name of its own for each")
     quality = settings.jpeg_quality if settings.compressed else None
     encoding = Encoding(settings.storage, quality, settings.focal)
     frames = FrameFiles(settings.frames, settings.labels)

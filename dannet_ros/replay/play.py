@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def run(settings: Settings) -> int:
     rclpy = require("rclpy", "play bags", "source a ROS 2 installation, or pip install 'dannet_ros[ros]'")
     from rclpy.signals import SignalHandlerOptions
 
-    with open_bag(settings.bag) as bag:
+    with open_bag(settings.bag, lenient=True) as bag:
         topics = _chosen_topics(bag, settings)
         # rclpy's own handlers would end the context under a publisher; KeyboardInterrupt ends the loop in order.
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
@@ -48,6 +49,8 @@ def run(settings: Settings) -> int:
             if settings.wait > 0:
                 _wait_for_subscriber(publishers, _awaited(bag, topics, settings), settings.wait)
             print(_play(bag, publishers, settings.rate), flush=True)
+            for problem in bag.problems:
+                print(f"{settings.bag}: {problem}", file=sys.stderr)
             node.destroy_node()
         finally:
             rclpy.try_shutdown()
@@ -96,17 +99,22 @@ def _play(bag: Bag, publishers: dict[str, Any], rate: float) -> str:
     from rclpy.duration import Duration
 
     first_ns, begin, worst_late_s, count = None, 0.0, 0.0, 0
+    kinds, others = bag.kinds, 0
     for message in bag.raw(list(publishers)):
+        if message.kind != kinds[message.topic]:  # a topic in DDS has one type
+            others += 1
+            continue
         if first_ns is None:
             first_ns, begin = message.time_ns, time.monotonic()
         due = begin + (message.time_ns - first_ns) / 1e9 / rate
         time.sleep(max(due - time.monotonic(), 0.0))
         worst_late_s = max(worst_late_s, time.monotonic() - due)
-        publishers[message.topic].publish(message.data)
+        publishers[message.topic].publish(bytes(message.data))
         count += 1
     for publisher in publishers.values():
         publisher.wait_for_all_acked(Duration(seconds=2))
     if count == 0:
         raise PlayError(f"nothing to play: {', '.join(publishers)} hold no messages")
     seconds = time.monotonic() - begin
-    return f"played {count} messages in {seconds:.1f} s, at most {worst_late_s * 1e3:.0f} ms late"
+    left_out = f", {others} of a second type on their topic left out" if others else ""
+    return f"played {count} messages in {seconds:.1f} s, at most {worst_late_s * 1e3:.0f} ms late{left_out}"

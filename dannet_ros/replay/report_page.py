@@ -231,8 +231,9 @@ def _facts(content: Json) -> str:
     pairs += [("packages", packages), ("evaluated", f"{timing['started']}, {timing['seconds']:.1f} s")]
     pairs.append(("load average", f"{timing['load_average']:g} at the end of it"))
     blocks.append(f"<div><h3>Machine</h3>{parts.facts(pairs)}</div>")
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in content["bag"]["notes"])
     rows = [parts.row([name, one["type"], str(one["messages"])]) for name, one in content["bag"]["topics"].items()]
-    bag = f"<h3>Topics of the bag</h3>{parts.table(['topic', 'type', 'messages'], rows)}"
+    bag = f"<h3>Topics of the bag</h3>{notes}{parts.table(['topic', 'type', 'messages'], rows)}"
     return _section("Model, machine, bag", "", f'<div class="two">{"".join(blocks)}</div>', bag)
 
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from dannet_core.errors import ImageError
 from dannet_core.pixels import Labels
+from dannet_ros.replay.scanned import Bytes
 
 _ENCAPSULATION: Final = 4
 """Bytes before the message, from whose end alignment counts; the second one's lowest bit says little endian."""
 
 
 class _Fields:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Bytes) -> None:
         self._data, self.order, self.at = data, byte_order(data), _ENCAPSULATION
 
     def number(self) -> int:
@@ -30,12 +31,12 @@ class _Fields:
         self.at += length
 
 
-def byte_order(data: bytes | bytearray) -> str:
+def byte_order(data: Bytes | bytearray) -> str:
     """`struct`'s sign of a message's byte order."""
     return "<" if data[1] & 1 else ">"
 
 
-def stamp_of(data: bytes) -> int:
+def stamp_of(data: Bytes) -> int:
     """Stamp in nanoseconds of a message whose first field is its header.
 
     Raises:
@@ -48,14 +49,14 @@ def stamp_of(data: bytes) -> int:
     return int(seconds) * 10**9 + int(nanoseconds)
 
 
-def with_stamp(data: bytes, stamp_ns: int) -> bytes:
+def with_stamp(data: Bytes, stamp_ns: int) -> bytes:
     """The message with another stamp."""
     changed = bytearray(data)
     struct.pack_into(byte_order(data) + "iI", changed, _ENCAPSULATION, stamp_ns // 10**9, stamp_ns % 10**9)
     return bytes(changed)
 
 
-def labels_of(data: bytes) -> Labels:
+def labels_of(data: Bytes) -> Labels:
     """Pixels of a mono8 sensor_msgs/Image, H x W uint8, without a copy.
 
     Raises:

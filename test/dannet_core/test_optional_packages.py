@@ -18,7 +18,7 @@ sys.meta_path.insert(0, Block())
 
 def run(code: str, *blocked: str) -> subprocess.CompletedProcess[str]:
     script = BLOCKER.format(blocked=set(blocked) or "()") + textwrap.dedent(code)
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
 
 
 HEAVY = ("torch", "torchvision", "onnx", "safetensors", "tensorrt", "tensorrt_rtx", "pycuda", "rclpy", "sensor_msgs")

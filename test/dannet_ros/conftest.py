@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -14,9 +16,27 @@ import pytest
 
 from dannet_core.metadata import ModelMetadata
 
+_RESERVED: list[Any] = []
+
+
+def _reserve_domain() -> int:
+    """A domain that no other test process of this machine is in: locked until this one ends."""
+    wanted = [1 + (os.getpid() + offset) % 100 for offset in range(100)]
+    for domain in wanted:
+        file = (Path(tempfile.gettempdir()) / f"dannet_ros_test_domain_{domain}").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+        else:
+            _RESERVED.append(file)
+            return domain
+    return wanted[0]
+
+
 # Before anything makes a ROS context; test machines run several of these at once.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_DOMAIN_ID"] = str(_reserve_domain())
 
 
 def write_tiny_model(path: Path, height: int = 64, width: int = 96, seed: int = 7) -> Path:
@@ -86,7 +106,7 @@ class Rig:
         self.until(lambda: all(subscription.get_publisher_count() > 0 for subscription in heard))
         return publisher
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = 200.0) -> None:
         """Spin until the condition holds; fails the test when it does not in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -120,8 +140,9 @@ def ros() -> Iterator[Any]:
 
 
 @pytest.fixture
-def make_rig(ros: Any, tiny_model: Path) -> Iterator[Callable[..., Rig]]:
+def make_rig(ros: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rig]]:
     """Builds a rig on the tiny model; the node is configured and active unless ``start=False``."""
+    monkeypatch.setattr("dannet_ros.session.STOP_TIMEOUT_S", 200.0)  # a worker that is only slow is not left behind
     rigs = []
 
     def make(start: bool = True, name: str = "night_seg", **parameters: Any) -> Rig:

@@ -79,6 +79,26 @@ def test_topics_that_do_carry_pictures_are_suggested(make_rig: Callable[..., Any
     rig.other.create_publisher(Image, "/front/image_raw", BEST_EFFORT)
     rig.until(lambda: facts(rig).others)
     assert facts(rig).others == ("/front/image_raw",), "the node's own outputs are no suggestion"
+    assert facts(rig).meant == "/front/image_raw"
+
+
+def test_the_base_topic_of_a_compressed_one_is_what_has_to_be_written(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(image_transport="compressed")
+    rig.other.create_publisher(CompressedImage, "/front/image_raw/compressed", BEST_EFFORT)
+    rig.until(lambda: facts(rig).others)
+    assert (facts(rig).others, facts(rig).meant) == (("/front/image_raw/compressed",), "/front/image_raw")
+
+
+def test_a_compressed_topic_given_as_the_raw_one_is_named_with_what_to_write(
+    make_rig: Callable[..., Any], other_driver: Any
+) -> None:
+    rig = make_rig()
+    rig.node._input._topic = "/front/image_raw/compressed"  # as a remapping gives it
+    other_driver.create_publisher(CompressedImage, "/front/image_raw/compressed", BEST_EFFORT)
+    rig.until(lambda: "/driver" in facts(rig).problem)
+    assert facts(rig).problem.endswith(
+        "(see image_transport): write image_transport:=compressed and image:=/front/image_raw"
+    )
 
 
 def test_overrides_of_both_ends_are_taken(make_rig: Callable[..., Any]) -> None:

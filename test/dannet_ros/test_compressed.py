@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("sensor_msgs", reason="sensor_msgs (ROS 2) is needed by the node's modules")
 
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from dannet_core.errors import ImageError
 from dannet_ros.compressed import decode
-from dannet_ros.conversions import to_rgb
+from dannet_ros.conversions import to_camera, to_rgb
 
 pytestmark = pytest.mark.ros
 
@@ -64,9 +64,10 @@ def test_truncated_files_are_refused(rgb: np.ndarray, suffix: str, kept: float) 
         decode(data[: int(len(data) * kept)])
 
 
-def test_zero_padding_after_a_jpeg_is_accepted(rgb: np.ndarray) -> None:
+@pytest.mark.parametrize("behind", [bytes(20), b"\xff" * 4096, b"\r\n", bytes(range(255)) * 20, b"\xff\xd9"])
+def test_whatever_follows_a_jpeg_is_ignored(rgb: np.ndarray, behind: bytes) -> None:
     data = encoded(rgb, ".jpg")
-    np.testing.assert_array_equal(decode(np.concatenate([data, np.zeros(20, np.uint8)])), decode(data))
+    np.testing.assert_array_equal(decode(np.concatenate([data, np.frombuffer(behind, np.uint8)])), decode(data))
 
 
 @pytest.mark.parametrize(
@@ -107,3 +108,77 @@ def test_random_damage_never_raises_anything_else(rgb: np.ndarray) -> None:
             data[generator.integers(0, len(data), 8)] = generator.integers(0, 256, 8)
             with contextlib.suppress(ImageError):
                 assert decode(data).shape[2] == 3
+
+
+def mosaic_of(rgb: np.ndarray, pattern: str) -> np.ndarray:
+    mosaic = np.empty(rgb.shape[:2], np.uint8)
+    for index, letter in enumerate(pattern):
+        row, column = divmod(index, 2)
+        mosaic[row::2, column::2] = rgb[row::2, column::2, "rgb".index(letter)]
+    return mosaic
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("form", ["bayer_{}8; png compressed ", "bayer_{0}8; png compressed bayer_{0}8", "bayer_{}8"])
+def test_a_mosaic_inside_becomes_the_colours_of_the_raw_one(rgb: np.ndarray, pattern: str, form: str) -> None:
+    mosaic = mosaic_of(rgb, pattern)
+    raw = Image(height=70, width=90, step=90, encoding=f"bayer_{pattern}8", data=mosaic.tobytes())
+    message = CompressedImage(format=form.format(pattern), data=cv2.imencode(".png", mosaic)[1].tobytes())
+    np.testing.assert_array_equal(to_rgb(message), to_rgb(raw))
+    assert to_camera(message).encoding == f"bayer_{pattern}8"
+    grey_as_colours = CompressedImage(
+        format=form.format(pattern), data=encoded(np.dstack([mosaic] * 3), ".png").tobytes()
+    )
+    np.testing.assert_array_equal(to_rgb(grey_as_colours), to_rgb(raw))
+    as_jpeg = CompressedImage(format=form.format(pattern).replace("png", "jpeg"))
+    as_jpeg.data = cv2.imencode(".jpg", mosaic, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    assert np.abs(to_rgb(as_jpeg).astype(int) - to_rgb(raw)).mean() < 2
+
+
+def test_a_mosaic_that_was_turned_into_colours_before_is_left_as_it_is(rgb: np.ndarray) -> None:
+    for form in ("bayer_rggb8; png compressed bgr8", "bayer_rggb8; png compressed "):
+        message = CompressedImage(format=form, data=encoded(rgb, ".png").tobytes())
+        np.testing.assert_array_equal(to_rgb(message), rgb)
+    grey = CompressedImage(
+        format="bayer_rggb8; png compressed bgr8", data=cv2.imencode(".png", rgb[:, :, 0])[1].tobytes()
+    )
+    with pytest.raises(
+        ImageError, match="format: says that bayer_rggb8 was turned into colours, but the picture is grey"
+    ):
+        to_rgb(grey)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["rgb8; jpeg compressed bgr8", "bgr8; png compressed bgr8", "bgr8; jpeg compressed ", "rgba8; png compressed bgra8",
+     "8UC3; jpeg compressed bgr8", "yuv422_yuy2; jpeg compressed bgr8", "nv12; jpeg compressed bgr8", "jpg", "mjpeg",
+     "image/png", "mono8; png compressed ", "x" * 5000],
+)  # fmt: skip
+def test_colours_are_the_files_own_whatever_order_is_named(rgb: np.ndarray, form: str) -> None:
+    np.testing.assert_array_equal(decode(encoded(rgb, ".png"), form), rgb)
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("16UC1; png compressed ", "8 bits a sample: 16uc1"), ("16UC1", "16uc1"),
+        ("mono16; jpeg compressed ", "mono16"), ("MONO16; PNG compressed", "mono16"), ("mono12", "mono12"),
+        ("32FC1; png compressed ", "32fc1"), ("rgb16; png compressed bgr16", "rgb16"), ("8SC1; png", "8sc1"),
+        ("8UC2; png compressed ", "8uc2"), ("z16; png compressed", "z16"), ("BayerRG8; png", "at most one of bayer_"),
+        ("bayer_rggb16; png compressed ", "at most one"), ("bayer_rggb8; png compressed bayer_bggr8", "at most one"),
+        ("16UC1; compressedDepth png", "not a depth map"), ("16UC1; compressedDepth rvl", "not a depth map"),
+        ("zstd", "JPEG or PNG"), ("h264", "JPEG or PNG"),
+        ("hevc_nvenc", "JPEG or PNG"), ("nv12", "JPEG or PNG"), ("libx264", "JPEG or PNG"), ("theora", "JPEG or PNG"),
+    ],
+)  # fmt: skip
+def test_formats_that_are_no_8_bit_picture_are_refused_by_what_they_are(rgb: np.ndarray, form: str, said: str) -> None:
+    with pytest.raises(ImageError, match=f"(?i){said}") as refused:
+        decode(encoded(rgb, ".png"), form)
+    assert str(refused.value).startswith(f"format: got {form!r}, expected ")
+
+
+@pytest.mark.parametrize("form", ["png", "", "rgb8; png compressed bgr8"])
+def test_deep_pictures_are_refused_whatever_the_format_says(rgb: np.ndarray, form: str) -> None:
+    for deep in (rgb.astype(np.uint16) * 257, rgb[:, :, 0].astype(np.uint16) * 16):
+        with pytest.raises(ImageError, match="data: PNG of 16 bits, expected 8"):
+            decode(cv2.imencode(".png", deep)[1].ravel(), form)

@@ -136,6 +136,22 @@ def test_every_encoding_survives_odd_sizes() -> None:
         assert to_rgb(sent).shape == (height, width, 3), name
 
 
+@pytest.mark.parametrize(("encoding", "rows_per_row"), [("nv12", 1.5), ("nv21", 1.5), ("nv24", 3.0)])
+def test_a_step_that_is_all_bytes_by_the_height_is_read_as_the_width(encoding: str, rows_per_row: float) -> None:
+    rows = np.random.default_rng(3).integers(0, 256, (int(HEIGHT * rows_per_row), WIDTH), dtype=np.uint8)
+    right = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=WIDTH, data=rows.tobytes())
+    as_depthai = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=rows.size // HEIGHT, data=rows.tobytes())
+    np.testing.assert_array_equal(to_rgb(as_depthai), to_rgb(right))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("NV12", "nv12"), ("RGB8", "rgb8"), ("8uc3", "8UC3"), (" mono8", "mono8")]
+)
+def test_a_name_in_other_letters_is_refused_with_the_right_one(written: str, meant: str) -> None:
+    with pytest.raises(ImageError, match=f"encoding: got '{written}', expected '{meant}'"):
+        to_rgb(Image(height=64, width=64, encoding=written, step=192, data=bytes(64 * 192)))
+
+
 def test_made_messages_hold_the_pixels_and_share_the_header(rgb: np.ndarray) -> None:
     header = Header(frame_id="camera")
     sent = to_image(rgb[:, ::2], "rgb8", header)

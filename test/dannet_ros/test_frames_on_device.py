@@ -107,7 +107,7 @@ def test_waiting_frame_is_begun_before_the_one_before_it_is_published(
     def noted_collect(self: NightSegmenter) -> Any:
         made = collect(self)
         did.append("collect")
-        assert release.wait(20)
+        assert release.wait(300)
         return made
 
     session.publishers.publish = noted_publish

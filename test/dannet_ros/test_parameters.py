@@ -45,8 +45,31 @@ def test_wrong_types_and_ranges_are_named(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("overlay_alpha", 1, ": write 1.0"), ("max_age_ms", 150, ": write 150.0"), ("input_depth", 2.0, ": write 2"),
+        ("autostart", "true", ": write true without quotes"), ("outputs", "label", ": write [label]"),
+        ("outputs", "label,overlay", ": write [label, overlay]"),
+        ("model", 20240501, ": write \"'20240501'\" with both kinds of quotes, which make it a string"),
+        ("input_depth", 2.5, ", 1 to 100"), ("overlay_alpha", True, ", 0 to 1"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_gets_the_way_to_write_it(name: str, value: object, instead: str) -> None:
+    assert (specs()[name].problem(value) or "").endswith(instead)
+
+
+def test_a_url_is_no_path() -> None:
+    problem = NodeParameters(model="file:///m/demo.onnx").problem()
+    assert problem == "parameter model: got 'file:///m/demo.onnx', expected a path, not a URL: write /m/demo.onnx"
+
+
+@pytest.mark.parametrize(
     ("unknown", "hint"),
-    [("modle", "did you mean model?"), ("overlay.alpha", "did you mean overlay_alpha?"), ("zzz", "known are model, ")],
+    [
+        ("modle", "did you mean model?"),
+        ("overlay.alpha", "did you mean overlay_alpha?"),
+        ("zzz", "another node's belongs under that node's name in a parameters file, not under /**; known are model, "),
+    ],
 )
 def test_unknown_parameters_get_a_suggestion(unknown: str, hint: str) -> None:
     line = unknown_parameter(["use_sim_time", "model", unknown], ["use_sim_time"])

@@ -45,7 +45,7 @@ def test_policy_names_what_the_node_has(make_rig: Callable[..., Any], kind: str,
         return found - NOT_IN_THIS_RUN == wanted
 
     try:
-        rig.until(agrees, timeout_s=8.0)
+        rig.until(agrees)
     except AssertionError:
         pytest.fail(f"{kind} to {right}: only the node: {found - wanted}, only the policy: {wanted - found}")
 

@@ -42,6 +42,11 @@ def send(rig: Any, picture: np.ndarray, *stamps: int) -> None:
         rig.until(rig.settled)
 
 
+def found(rig: Any, text: str) -> bool:
+    """True when a finding says so; a slow machine may add one about silence."""
+    return any(text in finding.text for finding in findings(rig.node._health(), NOTHING_COUNTED))
+
+
 def set_node_clock(rig: Any) -> list[int]:
     """Milliseconds that stand until the test changes them, for the session of this configure."""
     clock_ms = [0]
@@ -158,7 +163,7 @@ def test_figures_of_trust_are_reported(make_rig: Callable[..., Any], night: np.n
     assert float(shown["picture mean 0..255"]) == pytest.approx(CameraImage.from_rgb(night).mean_intensity(), abs=0.06)
     send(rig, 255 - night, 1066)
     assert float(values(rig.node._health())["labels changed %"]) > 1
-    assert "the model is for night" in findings(rig.node._health(), NOTHING_COUNTED)[0].text
+    assert found(rig, "the model is for night")
 
 
 def test_model_file_taken_away_while_running_is_reported_and_survived(
@@ -172,9 +177,9 @@ def test_model_file_taken_away_while_running_is_reported_and_survived(
     path.unlink()
     send(rig, night, 1033)
     rig.until(lambda: len(rig.came["label"]) == 2)
-    assert "the model file is gone" in findings(rig.node._health(), NOTHING_COUNTED)[0].text
+    assert found(rig, "the model file is gone")
     path.write_bytes(b"not a model")
-    assert "was replaced" in findings(rig.node._health(), NOTHING_COUNTED)[0].text
+    assert found(rig, "was replaced")
     for transition, result in (("deactivate", "SUCCESS"), ("cleanup", "SUCCESS"), ("configure", "FAILURE")):
         assert getattr(rig.node, f"trigger_{transition}")().name == result
     assert str(path) in rig.node.failure

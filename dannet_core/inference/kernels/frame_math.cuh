@@ -17,7 +17,9 @@ typedef unsigned char Byte;
 typedef unsigned short Half;  // the bits of an IEEE half
 
 // In the order of dannet_core.inference.camera_image.ENCODINGS.
-enum Encoding { RGB8, BGR8, RGBA8, BGRA8, MONO8, BAYER_RGGB8, BAYER_BGGR8, BAYER_GBRG8, BAYER_GRBG8, UYVY, YUYV, NV12 };
+enum Encoding {
+    RGB8, BGR8, RGBA8, BGRA8, MONO8, BAYER_RGGB8, BAYER_BGGR8, BAYER_GBRG8, BAYER_GRBG8, UYVY, YUYV, NV12, NV21, NV24
+};
 
 struct Camera {
     const Byte* data;
@@ -205,6 +207,15 @@ FRAME_FN Rgb camera_pixel(const Camera& camera, int row, int column) {
         case NV12: {
             const Byte* pair =
                 camera.data + static_cast<long long>(camera.height + (row >> 1)) * camera.step + (column & ~1);
+            return rgb_from_yuv(line[column], pair[0], pair[1]);
+        }
+        case NV21: {
+            const Byte* pair =
+                camera.data + static_cast<long long>(camera.height + (row >> 1)) * camera.step + (column & ~1);
+            return rgb_from_yuv(line[column], pair[1], pair[0]);
+        }
+        case NV24: {  // a row of colours is two rows of bytes long
+            const Byte* pair = camera.data + static_cast<long long>(camera.height + 2 * row) * camera.step + 2 * column;
             return rgb_from_yuv(line[column], pair[0], pair[1]);
         }
         default:

@@ -41,6 +41,79 @@ def test_walks_a_folder_keeps_its_structure_and_leaves_out_what_it_cannot_read(t
     assert "2 images and 0 video frames labelled, 1 left out" in captured.out
 
 
+def test_linked_folders_are_walked_once_and_links_to_nowhere_are_named(tiny_onnx, night_rgb, tmp_path, capsys):
+    for name in ("in/a.png", "disk/b.png"):
+        (tmp_path / name).parent.mkdir()
+        write_png(tmp_path / name, night_rgb)
+    (tmp_path / "in/linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/gone").symlink_to(tmp_path / "unmounted")
+    predict(tmp_path / "in", "--model", tiny_onnx, "--out", tmp_path / "out")
+    assert (tmp_path / "out/linked/b_label.png").is_file()
+    assert len(list((tmp_path / "out").rglob("*_label.png"))) == 2
+    assert f"left out: {tmp_path}/in/gone: broken link to {tmp_path}/unmounted" in capsys.readouterr().err
+
+
+def test_a_second_run_into_the_same_folder_labels_the_same_pictures(tiny_onnx, night_rgb, tmp_path, capsys):
+    write_png(tmp_path / "a.png", night_rgb)
+    for _ in range(2):
+        assert predict(tmp_path, "--model", tiny_onnx, "--out", tmp_path, "--relit") == 0
+    assert len(list(tmp_path.iterdir())) == 5
+    assert "1 images and 0 video frames labelled, 4 files of an earlier run left alone" in capsys.readouterr().out
+
+
+def test_what_cannot_be_labelled_is_named_and_the_rest_is_labelled(tiny_onnx, night_rgb, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("good.png", "two.png", "x.png", "x_label.png"):
+        write_png(folder / name, night_rgb)
+    whole = cv2.imencode(".jpg", night_rgb)[1].tobytes()
+    for name, data in {
+        "cut.jpg": whole[: len(whole) // 2],
+        "cut_with_an_end.jpg": whole[: len(whole) // 2] + b"\xff\xd9",
+        "padded.jpg": whole + bytes(99),
+        "two.jpg": whole,
+        "deep.png": cv2.imencode(".png", night_rgb.astype(np.uint16) << 4)[1].tobytes(),
+    }.items():
+        (folder / name).write_bytes(data)
+    assert predict(folder, tmp_path / "absent.png", "--model", tiny_onnx, "--out", folder) == 1
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("left out: ")]
+    assert len(lines) == 6
+    for said in (
+        "cut.jpg: not a readable image: truncated JPEG",
+        "cut_with_an_end.jpg: not a readable image: truncated JPEG",
+        "two.jpg and ",
+        "deep.png: not a readable image: PNG of 16 bits whose samples end at",
+        "absent.png: no such file or folder",
+        "x.png: its output would replace the input ",
+    ):
+        assert any(said in line for line in lines), said
+    assert "3 images and 0 video frames labelled, 6 left out" in captured.out
+    assert sorted(p.name for p in folder.glob("*_overlay.png")) == [
+        "good_overlay.png",
+        "padded_overlay.png",
+        "x_label_overlay.png",
+    ]
+    np.testing.assert_array_equal(read_rgb(folder / "x_label.png"), night_rgb)
+
+
+def test_a_video_that_is_cut_off_is_named_and_its_frames_are_counted(tiny_onnx, night_rgb, tmp_path, capsys):
+    path = tmp_path / "v.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 211.222, (200, 120))
+    for _ in range(9):
+        writer.write(night_rgb)
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert predict(path, "--model", tiny_onnx, "--out", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    stored = int(cv2.VideoCapture(str(tmp_path / "out" / "v_overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT))
+    assert 0 < stored < 9
+    assert f"0 images and {stored} video frames labelled, 1 videos cut off" in captured.out
+    assert f"v.avi: cut off, damaged or never closed: it ends after {stored} of 9 frames" in captured.err
+    assert "v.avi: 211.222 frames/s, stored at 211.22" in captured.err
+
+
 def test_labels_a_video_into_an_overlay_video_of_the_same_length(tiny_onnx, night_rgb, tmp_path):
     writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (200, 120))
     for _ in range(5):
@@ -89,7 +162,7 @@ def test_an_unknown_verb_gets_a_suggestion(capsys):
 
 def test_runs_as_a_module():
     result = subprocess.run(
-        [sys.executable, "-m", "dannet_core", "--help"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "dannet_core", "--help"], capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0
     assert "predict" in result.stdout

@@ -73,9 +73,28 @@ def test_everything_wrong_is_named_at_once_with_counts_and_the_first_file(city, 
     assert "cut off before its end" in message
 
 
+def test_linked_towns_are_read_and_links_to_nowhere_are_named(city, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    for kind in (IMAGES, LABELS):
+        (city / kind / "ulm").rename(disk / kind.replace("/", "_"))
+        (city / kind / "ulm").symlink_to(disk / kind.replace("/", "_"))
+        (city / kind / "loop").symlink_to(city / kind)
+    assert len(open_data_set("cityscapes", city, "val")) == 3
+    for kind in (IMAGES, LABELS):
+        (city / kind / "essen").symlink_to(disk / "unmounted" / kind)
+    with pytest.raises(DataSetError, match=r"2 broken links or unreadable folders \(first: .*essen: broken link to"):
+        open_data_set("cityscapes", city, "val")
+
+
+def test_labels_are_found_whatever_the_case_of_their_suffix(city):
+    label = city / LABELS / "ulm/ulm_000000_000019_gtFine_labelIds.png"
+    label.rename(label.with_suffix(".PNG"))
+    assert len(open_data_set("cityscapes", city, "val")) == 3
+
+
 def test_labels_in_colour_are_refused(city, write_image):
     write_image(f"{LABELS}/ulm/ulm_000000_000019_gtFine_labelIds.png")
-    with pytest.raises(DataSetError, match="1 labels in colour or not of 8 bits"):
+    with pytest.raises(DataSetError, match=r"1 unusable label files .*labels in colour"):
         open_data_set("cityscapes", city, "val")
 
 

@@ -57,6 +57,24 @@ def test_pairs_from_one_list_elsewhere_with_windows_line_ends_and_byte_order_mar
     check(open_pairs("dark-zurich", zurich, elsewhere))
 
 
+@pytest.mark.parametrize("suffix", ["PNG", "jpg", "JPG", "jpeg"])
+def test_pairs_of_every_suffix_the_other_splits_take(zurich, write_image, suffix):
+    write_list(zurich)
+    for path in sorted((zurich / "rgb_anon").rglob("*.png")):
+        path.unlink()
+        name = path.relative_to(zurich).with_suffix(".jpg" if suffix.lower() != "png" else ".png")
+        write_image(str(name)).rename(path.with_suffix(f".{suffix}"))
+    check(open_pairs("dark-zurich", zurich))
+
+
+def test_a_picture_that_is_there_twice_is_the_png(zurich, write_image):
+    write_list(zurich)
+    name = f"rgb_anon/{NIGHT.format(0)}_rgb_anon"
+    write_image(f"{name}.jpg")
+    assert open_pairs("dark-zurich", zurich)[0].night.image_path == zurich / f"{name}.png"
+    assert open_data_set("dark-zurich", zurich, "train")[0].image_path == zurich / f"{name}.png"
+
+
 def test_unusable_pairs_are_counted_and_the_first_is_named(zurich, write_image):
     lines = [
         f"{NIGHT.format(0)},{DAY.format(0)}",

@@ -26,10 +26,10 @@ def test_train_ids_stay_as_they_are(write_labels):
 @pytest.mark.parametrize(
     ("encoding", "ids", "said"),
     [
-        (LABEL_IDS, (7, 34), "3072 pixels are no label ids, e.g. 34, expected 0..33 or 255"),
-        (LABEL_IDS, (7, 254), "3072 pixels are no label ids, e.g. 254, expected 0..33 or 255"),
-        (TRAIN_IDS, (0, 19), "3072 pixels are no train ids, e.g. 19, expected 0..18 or 255"),
-        (TRAIN_IDS, (0, 254), "3072 pixels are no train ids, e.g. 254, expected 0..18 or 255"),
+        (LABEL_IDS, (7, 34), "3072 pixels are no label ids: got id 34, expected label ids 0..33 or 255"),
+        (LABEL_IDS, (7, 254), "3072 pixels are no label ids: got id 254, expected label ids 0..33 or 255"),
+        (TRAIN_IDS, (0, 19), "3072 pixels are no train ids: got id 19, expected train ids 0..18 or 255"),
+        (TRAIN_IDS, (0, 254), "3072 pixels are no train ids: got id 254, expected train ids 0..18 or 255"),
     ],
 )
 def test_an_id_that_the_encoding_does_not_have_is_named_with_its_file(write_labels, encoding, ids, said):
@@ -46,7 +46,7 @@ def test_255_is_no_mistake_in_either_encoding(write_labels):
 
 
 def test_colour_damaged_and_missing_label_files_are_named(write_image, write_labels, tmp_path):
-    with pytest.raises(DataSetError, match=r"colour\.png: got uint8 labels of shape .*expected 8-bit grey"):
+    with pytest.raises(DataSetError, match=r"colour\.png: labels in colour, expected ids .*write the ids as 8-bit"):
         read_labels(write_image("colour.png"), TRAIN_IDS)
     path = write_labels("damaged.png", (0, 1))
     path.write_bytes(path.read_bytes()[:60])

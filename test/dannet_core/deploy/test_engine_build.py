@@ -127,7 +127,7 @@ def test_two_processes_build_one_engine_once(tiny_onnx, tmp_path):
         # Each says that it waits, so both are at the lock when it opens.
         waiting = [process.stderr.readline() for process in processes]
         assert not target.exists()
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=300) for process in processes]
     assert all(engine_build.WAITING in line for line in waiting)
     assert [process.returncode for process in processes] == [0, 0], outputs
     said = sorted("was there and fits" in out for out, _ in outputs)

@@ -27,6 +27,66 @@ def test_nv12_has_half_as_many_colour_rows_behind_its_grey_ones():
     np.testing.assert_array_equal(camera.to_rgb(), cv2.cvtColor(data, cv2.COLOR_YUV2RGB_NV12))
 
 
+def semi_planar(yuv: np.ndarray, encoding: str, step: int) -> np.ndarray:
+    """Y, U, V of every pixel as the encoding lays them out, rows ``step`` bytes apart, padding not zero."""
+    colors = yuv[:, :, 1:] if encoding == "nv24" else yuv[::2, ::2, 1:]
+    colors = colors[:, :, ::-1] if encoding == "nv21" else colors
+    long = step * (2 if encoding == "nv24" else 1)
+    planes = [(yuv[:, :, 0], step), (colors.reshape(len(colors), -1), long)]
+    padded = [np.pad(plane, ((0, 0), (0, row - plane.shape[1])), constant_values=170) for plane, row in planes]
+    return np.concatenate([plane.reshape(-1) for plane in padded])
+
+
+@pytest.mark.parametrize("padding", [0, 16])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21", "nv24"])
+def test_planes_of_colour_have_the_right_order_and_place(encoding, padding):
+    """Blocks of 2 x 2 pixels of one colour, so that half the colour rows lose nothing; BT.601, 16..235."""
+    rng = np.random.default_rng(2)
+    yuv = rng.integers(30, 220, (32, 40, 3)).repeat(2, axis=0).repeat(2, axis=1)
+    y, u, v = (yuv[:, :, i].astype(float) - (16, 128, 128)[i] for i in range(3))
+    rgb = np.stack([1.164 * y + 1.596 * v, 1.164 * y - 0.813 * v - 0.391 * u, 1.164 * y + 2.018 * u], axis=2)
+    data = semi_planar(yuv.astype(np.uint8), encoding, 80 + padding)
+    camera = CameraImage(data, 64, 80, 80 + padding, encoding)
+    assert np.abs(camera.to_rgb() - rgb.clip(0, 255)).max() <= 2
+    assert camera.mean_intensity() == pytest.approx(1.164 * y[::7, ::7].mean(), abs=0.1)
+
+
+def test_nv24_has_a_colour_for_each_pixel():
+    yuv = np.full((64, 67, 3), 128, np.uint8)
+    yuv[:, 33:, 1], yuv[:, 33:, 2] = 90, 240
+    rgb = CameraImage(semi_planar(yuv, "nv24", 67), 64, 67, 67, "nv24").to_rgb()
+    assert rgb[5, 32].tolist() == [130, 130, 130]
+    assert rgb[5, 33].tolist() == [255, 54, 54]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "size", "said"),
+    [
+        (
+            "nv12",
+            64 * 80 * 3,
+            "got 15360 bytes, expected 7680 for 64 rows of grey and 32 of colour, 80 bytes each: rows",
+        ),
+        ("nv12", 80 * (72 + 36), "got 8640 bytes, expected 7680"),  # the planes of 72 rows
+        ("nv21", 80 * (72 + 32), "got 8320 bytes, expected 7680"),  # or one of them
+        ("nv12", 64 * 80, "got 5120 bytes, expected 7680 .* (does height count the rows of colour?)"),
+        ("nv24", 64 * 80 * 3 // 2, "got 7680 bytes, expected 15360 for 64 rows of grey and 128 of colour"),
+    ],
+)
+def test_planes_that_may_lie_elsewhere_are_refused(encoding, size, said):
+    with pytest.raises(ImageError, match=said.replace("(", r"\(").replace("?)", r"\?\)")):
+        CameraImage(np.zeros(size, np.uint8), 64, 80, 80, encoding)
+
+
+@pytest.mark.parametrize("behind", [0, 79, 512])
+def test_less_than_a_row_or_the_rest_of_a_page_may_follow_the_planes(behind):
+    data = np.random.default_rng(1).integers(0, 256, (96, 80), dtype=np.uint8)
+    more = np.concatenate([data.reshape(-1), np.zeros(behind, np.uint8)])
+    np.testing.assert_array_equal(
+        CameraImage(more, 64, 80, 80, "nv12").to_rgb(), cv2.cvtColor(data, cv2.COLOR_YUV2RGB_NV12)
+    )
+
+
 def test_the_last_row_needs_no_padding():
     data = np.zeros(64 * 100 - 20, np.uint8)
     assert CameraImage(data, 64, 80, 100, "mono8").to_rgb().shape == (64, 80, 3)

@@ -129,6 +129,81 @@ def test_a_module_prefix_is_removed(tmp_path, blank_file, relighting_file):
     assert torch.equal(net.relighting.encoder[1].weight, state["model.1.weight"])
 
 
+@pytest.fixture
+def imported(tmp_path, blank_file):
+    """Imports a relighting checkpoint with this content beside blank weights; gives the network."""
+    blank = blank_file("deeplabv2")
+
+    def load(content):
+        torch.save(content, tmp_path / "relighting.pth")
+        return import_official("deeplabv2", blank, tmp_path / "relighting.pth")[0]
+
+    return load
+
+
+def prefixed(state, prefix):
+    return {prefix + key: tensor for key, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {
+            "state_dict": state,
+            "epoch": 3,
+            "best_miou": 0.5,
+            "optimizer": {"state": {0: {}}, "lr": [1e-3]},
+        },
+        lambda state: {"model": state},
+        lambda state: {"model_state": prefixed(state, "module."), "iteration": 7},
+        lambda state: {"net": {"state_dict": prefixed(state, "module.model.")}},
+        lambda state: prefixed(state, "_orig_mod.module."),
+        lambda state: {"state_dict": prefixed(state, "student.light.")},
+        lambda state: prefixed(state, "model."),  # the released keys begin with model. themselves
+        lambda state: {"segmentation": {"conv1.weight": torch.zeros(1)}, "relighting": state},
+    ],
+)
+def test_the_wrappers_of_training_programs_are_taken_off(wrap, imported, relighting_file):
+    state = torch.load(relighting_file, weights_only=True)
+    net = imported(wrap(state))
+    for key, tensor in net.relighting.state_dict().items():
+        assert torch.equal(tensor, state[released_key("relighting", key)]), key
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_single(imported, relighting_file, dtype):
+    state = torch.load(relighting_file, weights_only=True)
+    half = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+    weight = imported(half).relighting.encoder[1].weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, half["model.1.weight"].float())
+
+
+def test_counters_that_old_checkpoints_lack_are_zero(imported, relighting_file):
+    state = torch.load(relighting_file, weights_only=True)
+    without = {key: tensor for key, tensor in state.items() if "num_batches_tracked" not in key}
+    counters = [t for key, t in imported(without).relighting.state_dict().items() if "num_batches_tracked" in key]
+    assert len(counters) == len(state) - len(without) > 0
+    assert all(int(counter) == 0 and counter.dtype == torch.int64 for counter in counters)
+
+
+def test_two_state_dicts_that_fit_are_named_and_mixed_contents_say_what_to_do(imported, relighting_file):
+    state = torch.load(relighting_file, weights_only=True)
+    with pytest.raises(
+        ModelFileError, match=r"got 2 state dicts that fit, 'model' and 'ema.state': save the one"
+    ) as two:
+        imported({"model": state, "ema": {"state": state}})
+    assert "torch.load(FILE)['model']" in str(two.value)
+    with pytest.raises(ModelFileError, match=r"entry 'epoch' is a int, .*torch.save\(model.state_dict\(\), FILE\)"):
+        imported({**state, "epoch": 3})
+    with pytest.raises(
+        ModelFileError, match="entry 'epoch' is a int, expected tensors by name there or in a dict inside"
+    ):
+        imported({"epoch": 3, "model": "resnet"})
+    with pytest.raises(ModelFileError, match=r"key 'model.1.weight': got nothing, expected shape"):
+        imported({"state_dict": {key: tensor for key, tensor in state.items() if key != "model.1.weight"}})
+
+
 def test_imported_weights_do_not_share_memory(blank_file, relighting_file):
     net, _, _ = import_official("deeplabv2", blank_file("deeplabv2"), relighting_file)
     net.segmentation.backbone.stem[0].weight.data.fill_(1.0)
@@ -157,6 +232,15 @@ def test_the_checkpoint_of_another_architecture_is_refused(blank_file, relightin
         import_official("pspnet", blank_file("deeplabv2"), relighting_file)
     with pytest.raises(SettingsError, match="arch: got 'lraspp'"):
         import_official("lraspp", blank_file("deeplabv2"), relighting_file)
+
+
+def test_an_object_in_a_checkpoint_is_named_with_what_to_do(tmp_path, relighting_file):
+    torch.save({"state_dict": {}, "args": _Hostile()}, tmp_path / "a.pth")
+    with pytest.raises(
+        ModelFileError, match=r"holds '\w+', an object whose code is never run: .*torch.save\("
+    ) as caught:
+        import_official("pspnet", tmp_path / "a.pth", relighting_file)
+    assert "\x1b" not in str(caught.value)
 
 
 class _Hostile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,16 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 from dannet_core.data.toy_city import DataSetCounts, write_data_set  # noqa: E402 - after the skip
 from dannet_core.training.config import PRESETS, TrainConfig  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """So small a network gains nothing from threads, and on a loaded machine they wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the processes that a test starts
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +45,7 @@ def tiny_run(toy_root: Path, tmp_path: Path) -> Any:
             "data.workers": 0,
             "model.arch": "lraspp",
             "model.relighting_width": 4,
+            "model.discriminator_width": 4,
             "crop.source": (64, 64),
             "crop.target": (64, 96),
             "optimiser.steps": 4,

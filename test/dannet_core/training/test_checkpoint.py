@@ -69,7 +69,7 @@ def test_kill_9_at_any_moment_leaves_a_loadable_checkpoint(tmp_path, delay_ms):
             process.wait(timeout=0.05 + delay_ms / 1e3)
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=300)
         process.stdout.close()
     state = read_checkpoint(Checkpoints(tmp_path, keep=2).newest())
     assert (state["w"] == float(state["step"])).all()

@@ -40,7 +40,7 @@ def test_two_processes_draw_the_loss_curve_of_one_with_the_whole_batch(tiny_run,
         )
         for rank in (0, 1)
     ]
-    errors = [process.communicate(timeout=100)[1] for process in processes]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     for one, two in zip(curve(alone.run_dir), curve(both.run_dir), strict=True):
         assert one.keys() == two.keys()

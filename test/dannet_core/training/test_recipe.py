@@ -137,7 +137,7 @@ def test_a_signal_saves_and_exits_cleanly_and_the_run_continues(tiny_run, tmp_pa
         except subprocess.TimeoutExpired:
             continue
     os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=50)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert "continue with --resume" in out + err

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dannet_ros.replay.bag_reading import COMPRESSED, IMAGE
+from dannet_ros.replay.bag_reading import COMPRESSED, IMAGE, open_bag
 
 START_NS = 1_700_000_000 * 10**9
 STEP_NS = 50_000_000
@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 80, 112
 
 
 class Recorder:
-    """Writes messages to a bag; every frame i is stamped START_NS + i * STEP_NS."""
+    """Writes messages to a bag; every frame i is stamped START_NS + i * STEP_NS, unless ``stamp_ns`` is given."""
 
     def __init__(self, writer: Any) -> None:
         from rosbags.typesys import Stores, get_typestore
@@ -27,37 +27,45 @@ class Recorder:
         self._writer, self._store, self._connections = writer, get_typestore(Stores.ROS2_JAZZY), {}
 
     def image(self, topic: str, index: int, pixels: np.ndarray, **more: Any) -> None:
-        data = np.ascontiguousarray(pixels).reshape(-1)
-        encoding = "mono8" if pixels.ndim == 2 else "rgb8"
+        data = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+        encoding = more.get("encoding", "mono8" if pixels.ndim == 2 else "rgb8")
         height, width = pixels.shape[:2]
-        header = self._header(index, more.get("frame_id", "camera"))
+        header = self._header(index, more.get("frame_id", "camera"), more.get("stamp_ns"))
         message = self._store.types[IMAGE](header, height, width, encoding, 0, data.size // height, data)
         self._write(topic, IMAGE, index, message)
 
-    def compressed(self, topic: str, index: int, data: bytes) -> None:
+    def compressed(self, topic: str, index: int, data: bytes, form: str = "png") -> None:
         content = np.frombuffer(data, np.uint8)
-        self._write(
-            topic, COMPRESSED, index, self._store.types[COMPRESSED](self._header(index, "camera"), "png", content)
-        )
+        message = self._store.types[COMPRESSED](self._header(index, "camera"), form, content)
+        self._write(topic, COMPRESSED, index, message)
+
+    def serialised(self, pixels: np.ndarray, encoding: str) -> bytes:
+        """An Image as the bytes of its message."""
+        data = np.ascontiguousarray(pixels).reshape(-1)
+        height, width = pixels.shape[:2]
+        message = self._store.types[IMAGE](self._header(0, ""), height, width, encoding, 0, data.size // height, data)
+        return bytes(self._store.serialize_cdr(message, IMAGE))
 
     def bytes(self, topic: str, index: int, data: bytes) -> None:
         """What no serialiser made, on a topic that has messages already."""
-        self._writer.write(self._connections[topic], START_NS + index * STEP_NS + 8_000_000, data)
+        (connection,) = (one for (name, _), one in self._connections.items() if name == topic)
+        self._writer.write(connection, START_NS + index * STEP_NS + 8_000_000, data)
 
     def text(self, topic: str, index: int, text: str) -> None:
         self._write(topic, "std_msgs/msg/String", index, self._store.types["std_msgs/msg/String"](text))
 
-    def _header(self, index: int, frame_id: str) -> Any:
-        seconds, nanoseconds = divmod(START_NS + index * STEP_NS, 10**9)
+    def _header(self, index: int, frame_id: str, stamp_ns: int | None = None) -> Any:
+        seconds, nanoseconds = divmod(START_NS + index * STEP_NS if stamp_ns is None else stamp_ns, 10**9)
         stamp = self._store.types["builtin_interfaces/msg/Time"](seconds, nanoseconds)
         return self._store.types["std_msgs/msg/Header"](stamp, frame_id)
 
     def _write(self, topic: str, kind: str, index: int, message: Any) -> None:
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=self._store)
+        key = topic, kind
+        if key not in self._connections:
+            self._connections[key] = self._writer.add_connection(topic, kind, typestore=self._store)
         # Recorded 7 ms after the stamp, as by a recorder.
         time_ns = START_NS + index * STEP_NS + 7_000_000
-        self._writer.write(self._connections[topic], time_ns, self._store.serialize_cdr(message, kind))
+        self._writer.write(self._connections[key], time_ns, self._store.serialize_cdr(message, kind))
 
 
 def record(path: Path, storage: str = "mcap", compression: str = "NONE") -> Any:
@@ -106,6 +114,12 @@ def write_bag(
     return path
 
 
+def read_bag(bag: Path) -> tuple[list[np.ndarray], list[str]]:
+    """Pictures of the camera, and the problems."""
+    with open_bag(bag, lenient=True) as opened:
+        return [image.rgb for image in opened.images(["/camera/image"])], opened.problems
+
+
 @pytest.fixture
 def bags() -> SimpleNamespace:
     """What makes bags, for test modules, which cannot import this file."""
@@ -115,6 +129,7 @@ def bags() -> SimpleNamespace:
         frames=frames,
         labels=labels,
         write=write_bag,
+        read=read_bag,
         START_NS=START_NS,
         STEP_NS=STEP_NS,
     )

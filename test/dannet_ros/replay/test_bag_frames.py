@@ -74,3 +74,66 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err.strip()
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "stamps", [[0] * 5, [5 * 10**9] * 5, [1, 2, 2, 3, 1], [5, 4, 3, 2, 1], [-(10**9), -(10**9), 0, -1, -1]]
+)
+def test_every_picture_is_a_file_of_its_own_whatever_the_stamps(
+    tmp_path: Path, bags: Any, capsys: Any, stamps: list[int]
+) -> None:
+    pictures = bags.frames(len(stamps))
+    with bags.record(tmp_path / "bag") as writer:
+        recorder = bags.Recorder(writer)
+        for index, (picture, stamp) in enumerate(zip(pictures, stamps, strict=True)):
+            recorder.image("/camera/image", index, picture, stamp_ns=stamp)
+    assert main(["bag_frames", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert len(files) == len(stamps)
+    assert f"out: {len(stamps)} pictures of {len(stamps)} on /camera/image" in said
+    for index, (picture, stamp) in enumerate(zip(pictures, stamps, strict=True)):
+        repeated = stamp in stamps[:index]
+        name = f"{stamp}_message{index}.png" if repeated else f"{stamp}.png"
+        np.testing.assert_array_equal(read_rgb(tmp_path / "out" / name), picture)
+        files.remove(name)
+    repeats = len(stamps) - len(set(stamps))
+    assert (f"; {repeats} have a stamp that was there: named STAMP_messageN.png" in said) == bool(repeats)
+
+
+def test_a_topic_of_two_types_gives_its_pictures(tmp_path: Path, bags: Any, capsys: Any) -> None:
+    with bags.record(tmp_path / "bag") as writer:
+        recorder = bags.Recorder(writer)
+        for index, picture in enumerate(bags.frames(3)):
+            recorder.text("/camera/image", index, "not a picture")
+            recorder.image("/camera/image", index, picture)
+    assert main(["bag_frames", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    assert "3 pictures of 3 on /camera/image" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_pictures_of_a_ros_1_bag(tmp_path: Path, bags: Any) -> None:
+    rosbag1, typesys = pytest.importorskip("rosbags.rosbag1"), pytest.importorskip("rosbags.typesys")
+    store = typesys.get_typestore(typesys.Stores.ROS1_NOETIC)
+    kind = "sensor_msgs/msg/Image"
+    pictures = bags.frames(2)
+    with rosbag1.Writer(tmp_path / "old.bag") as writer:
+        connection = writer.add_connection("/camera/image", kind, typestore=store)
+        for index, picture in enumerate(pictures):
+            stamp = store.types["builtin_interfaces/msg/Time"](0, 0)
+            header = store.types["std_msgs/msg/Header"](0, stamp, "camera")
+            height, width = picture.shape[:2]
+            message = store.types[kind](header, height, width, "rgb8", 0, 3 * width, picture.reshape(-1))
+            writer.write(connection, bags.START_NS + index, store.serialize_ros1(message, kind))
+    assert main(["bag_frames", str(tmp_path / "old.bag"), "--out", str(tmp_path / "out")]) == 0
+    for name, picture in zip(("0.png", "0_message1.png"), pictures, strict=True):
+        np.testing.assert_array_equal(read_rgb(tmp_path / "out" / name), picture)
+
+
+def test_the_topic_left_out_is_named(tmp_path: Path, bags: Any, capsys: Any) -> None:
+    with bags.record(tmp_path / "bag") as writer:
+        recorder = bags.Recorder(writer)
+        recorder.image("/camera/image", 0, bags.frames(1)[0])
+        recorder.image("/depth", 0, np.zeros((80, 112), np.uint16), encoding="16UC1")
+    assert main(["bag_frames", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    assert "/depth left out: 16UC1 pixels: depth, or other measurements; --topic takes it" in capsys.readouterr().err

@@ -141,7 +141,7 @@ def test_an_existing_bag_is_replaced_only_when_asked(drive: Path, capsys: pytest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals) -> None:
-    for index in range(COUNT, 400):
+    for index in range(COUNT, 4000):
         os.link(drive / "frames" / "000000.png", drive / "frames" / f"{index:06d}.png")
     command = [
         sys.executable,
@@ -153,7 +153,7 @@ def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals)
         str(drive / "bag"),
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     data_file = None
     while data_file is None and time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(FileNotFoundError):
@@ -161,7 +161,7 @@ def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals)
         time.sleep(0.002)
     assert process.poll() is None, "it was done before it could be interrupted"
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == "dannet_ros.replay make_bag: interrupted"
     assert sorted(p.name for p in drive.iterdir()) == ["frames", "labels"]
@@ -182,3 +182,24 @@ def test_reading_something_else_is_one_line(drive: Path) -> None:
     with pytest.raises(DannetError, match="damaged") as caught:
         list(read_images(drive / "bag"))
     assert "\n" not in str(caught.value)
+
+
+def test_one_label_for_two_frames_is_refused(drive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(drive / "frames" / "000002.jpg"), frame(drive, 2))
+    assert pack(drive, "--labels", str(drive / "labels")) == 2
+    assert "the same name as 000002.jpg, expected one frame for the label 000002.png" in error_of(capsys)
+    assert pack(drive) == 0
+    assert len(list(read_images(drive / "bag"))) == COUNT + 1
+
+
+@pytest.mark.parametrize(
+    "more", [("--label-topic", "/camera/image"), ("--camera-info-topic", "/camera/image/compressed")]
+)
+def test_topics_of_one_name_are_refused(drive: Path, more: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert pack(drive, *more) == 2
+    assert "expected a name of its own for each" in error_of(capsys)
+
+
+def test_a_start_that_no_stamp_can_hold_is_refused(drive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pack(drive, "--start", "2.2e9") == 2
+    assert "start: got 2200000000.0, expected" in error_of(capsys)

@@ -16,7 +16,7 @@ rclpy = pytest.importorskip("rclpy", reason="rclpy and a DDS carry the messages"
 pytest.importorskip("rosbags", reason="rosbags writes and reads bags")
 pytestmark = pytest.mark.ros
 ROOT = Path(__file__).parents[3]
-COUNT, FPS = 8, 20.0
+COUNT, FPS, RATE = 8, 20.0, 0.25
 
 
 @pytest.fixture
@@ -36,8 +36,18 @@ def context() -> Iterator[Any]:
     rclpy.try_shutdown(context=context)
 
 
+# Each topic is matched on its own: on a loaded machine the settling time has to hold for the slower of the two.
+PLAY = """
+import sys
+from dannet_ros.replay import play
+from dannet_ros.replay.__main__ import main
+play.SETTLE_S = 3.0
+sys.exit(main(["play", *sys.argv[1:]]))
+"""
+
+
 def player(bag: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dannet_ros.replay", "play", str(bag), *more]
+    command = [sys.executable, "-c", PLAY, str(bag), *more]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ
     )
@@ -50,17 +60,17 @@ def test_every_message_arrives_unchanged_at_the_recorded_rate(bag: Path, context
 
     node = rclpy.create_node("listener", context=context)
     qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-    images: list[tuple[Any, float]] = []
+    images: list[tuple[Any, int]] = []
     infos: list[Any] = []
-    node.create_subscription(Image, "/camera/image", lambda m: images.append((m, time.monotonic())), qos)
+    node.create_subscription(Image, "/camera/image", lambda m, info: images.append((m, info["source_timestamp"])), qos)
     node.create_subscription(CameraInfo, "/camera/camera_info", infos.append, qos)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    process = player(bag)
-    deadline = time.monotonic() + 30
+    process = player(bag, "--wait", "300", "--rate", str(RATE))
+    deadline = time.monotonic() + 300
     while (len(images) < COUNT or len(infos) < COUNT) and time.monotonic() < deadline:
         executor.spin_once(timeout_sec=0.05)
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert f"played {2 * COUNT} messages" in output
     first = 1_700_000_000 * 10**9
@@ -69,13 +79,13 @@ def test_every_message_arrives_unchanged_at_the_recorded_rate(bag: Path, context
     assert [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in infos] == expected
     assert [m.data[0] for m, _ in images] == [10 * n for n in range(COUNT)]
     assert {(m.height, m.width, m.encoding, m.step, len(m.data)) for m, _ in images} == {(64, 96, "rgb8", 288, 18432)}
-    # Not in one burst: the first and the last frame are as far apart as in the bag, give or take the machine's load.
-    assert images[-1][1] - images[0][1] > 0.5 * (COUNT - 1) / FPS
+    # Not in one burst: first and last were sent as far apart as in the bag, give or take a first one sent late.
+    assert (images[-1][1] - images[0][1]) / 1e9 > 0.5 * (COUNT - 1) / FPS / RATE
 
 
 def test_gives_up_in_one_line_when_nobody_listens(bag: Path) -> None:
     process = player(bag, "--wait", "0.3")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
     assert (
         errors.strip().removeprefix("dannet_ros.replay ")
@@ -85,7 +95,7 @@ def test_gives_up_in_one_line_when_nobody_listens(bag: Path) -> None:
 
 def test_unknown_topics_are_named(bag: Path) -> None:
     process = player(bag, "--topics", "/other")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
     assert (
         errors.strip().removeprefix("dannet_ros.replay ")

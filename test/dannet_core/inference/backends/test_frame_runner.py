@@ -8,7 +8,7 @@ import pytest
 
 from dannet_core import NightSegmenter, preset
 from dannet_core.errors import BackendError, EngineError, SettingsError
-from dannet_core.inference.camera_image import CameraImage
+from dannet_core.inference.camera_image import ENCODINGS, CameraImage
 from dannet_core.inference.frame import EXTRA_OUTPUTS
 from dannet_core.pixels import overlay
 
@@ -123,11 +123,12 @@ def test_many_formats_and_requests_keep_a_bounded_number_of_plans(make_backend):
     assert not device.live
 
 
-@pytest.mark.parametrize("encoding", ["bgr8", "mono8", "yuyv", "nv12", "bayer_rggb8"])
+@pytest.mark.parametrize("encoding", ["bgr8", "mono8", "yuyv", "nv12", "nv24", "bayer_rggb8"])
 def test_camera_bytes_go_to_the_device_as_they_are(make_backend, reference, encoding):
     backend, _ = make_backend()
     grey = np.random.default_rng(0).integers(0, 256, 300 * 100 * 3, dtype=np.uint8)
-    camera = CameraImage(cv2.GaussianBlur(grey.reshape(300, 300), (31, 31), 9).reshape(-1), 90, 96, 300, encoding)
+    rows = cv2.GaussianBlur(grey.reshape(300, 300), (31, 31), 9)[: int(90 * ENCODINGS[encoding].rows_per_row)]
+    camera = CameraImage(rows.reshape(-1), 90, 96, 300, encoding)
     with NightSegmenter(backend) as segmenter:
         ours, theirs = (one.segment(camera, outputs={"overlay"}) for one in (segmenter, reference))
     assert agreement(ours, theirs) >= 0.999
