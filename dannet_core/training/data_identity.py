@@ -39,12 +39,12 @@ def refuse_other_data(now: Identity, then: Identity) -> None:
 def _line(sample: Sample) -> str:
     try:
         image = sample.image_path.stat().st_size
-        if sample.label_path is None:
-            return f"{sample.name} ({image} bytes)"
-        labels = f"{sample.label_path.stat().st_size} of {sample.encoding}{_meaning(sample.classes)}"
-        return f"{sample.name} ({image} bytes, {labels})"
+        labels = None if sample.label_path is None else sample.label_path.stat().st_size
     except OSError as error:
         raise DataSetError(f"{sample.image_path}: cannot read it or its labels: {error.strerror}") from error
+    if labels is None:
+        return f"{sample.name} ({image} bytes)"
+    return f"{sample.name} ({image} bytes, {labels} of {sample.encoding}{_meaning(sample.classes)})"
 
 
 def _meaning(classes: ClassSet) -> str:
