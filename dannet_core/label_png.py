@@ -12,13 +12,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.classes import IGNORE_ID, LABEL_ID_TO_TRAIN_ID, NUM_CLASSES, train_ids_from_label_ids
+from dannet_core.class_set import CITYSCAPES, ClassSet
+from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import ImageError
 from dannet_core.exif import orientation_in_exif
 from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS, Colour, contradicts
@@ -33,9 +34,6 @@ MAX_PIXELS: Final = 64_000_000
 """Largest label map that is decoded: a few kilobytes of PNG can unfold into gigabytes."""
 _KNOWN: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
 _FIX: Final = "write the ids as 8-bit grey PNG"
-_LAST_ID: Final = {LABEL_IDS: max(LABEL_ID_TO_TRAIN_ID), TRAIN_IDS: NUM_CLASSES - 1}
-"""Largest id of each encoding; 255 is allowed in both."""
-_LABEL_ID_LUT: Final = train_ids_from_label_ids(np.arange(256, dtype=np.uint8))
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS: Final = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
 _DEPTHS: Final = {
@@ -71,7 +69,32 @@ class _Png:
         return (width * self.sample_bits + 7) // 8
 
 
-def read_label_png(path: Path, encoding: str | None, *, known_good: bool = False) -> Ids:
+class LabelCode(NamedTuple):
+    """What the ids of a label map mean.
+
+    Attributes:
+        encoding: `LABEL_IDS`, `TRAIN_IDS`, or None = either kind.
+        classes: whose ids they are.
+    """
+
+    encoding: str | None
+    classes: ClassSet = CITYSCAPES
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The kinds that it may be."""
+        return (self.encoding,) if self.encoding else ENCODINGS
+
+    def has(self, value: int) -> bool:
+        """Whether a value is an id."""
+        if value == IGNORE_ID or self.encoding == TRAIN_IDS:
+            return value == IGNORE_ID or value < len(self.classes)
+        return not self.classes.unknown_label_ids[value]
+
+
+def read_label_png(
+    path: Path, encoding: str | None, classes: ClassSet = CITYSCAPES, *, known_good: bool = False
+) -> Ids:
     """Read a label file; see `decode_label_png`.
 
     Raises:
@@ -83,16 +106,19 @@ def read_label_png(path: Path, encoding: str | None, *, known_good: bool = False
         raise ImageError(f"{path}: no such label file") from error
     except OSError as error:
         raise ImageError(f"{path}: cannot read: {error.strerror}") from error
-    return decode_label_png(data, encoding, str(path), known_good=known_good)
+    return decode_label_png(data, encoding, str(path), classes, known_good=known_good)
 
 
-def decode_label_png(data: bytes, encoding: str | None, where: str, *, known_good: bool = False) -> Ids:
+def decode_label_png(
+    data: bytes, encoding: str | None, where: str, classes: ClassSet = CITYSCAPES, *, known_good: bool = False
+) -> Ids:
     """The ids of a label map.
 
     Args:
         data: a PNG file.
         encoding: `LABEL_IDS` or `TRAIN_IDS`, gives train ids; None = the ids as they are, of either kind, any value.
         where: names the file in messages.
+        classes: what the ids mean.
         known_good: the file was read before; its pixels are not counted again, which takes a third of the time.
 
     Returns:
@@ -104,28 +130,27 @@ def decode_label_png(data: bytes, encoding: str | None, where: str, *, known_goo
     """
     try:
         png = _parse(data)
-        ids = _plain_ids(png) if known_good and png.plain else _ids(png, encoding)
+        ids = _plain_ids(png) if known_good and png.plain else _ids(png, LabelCode(encoding, classes))
     except _Refused as refused:
         raise ImageError(f"{where}: {refused}") from None
-    return ids if encoding is None else train_ids(ids, encoding, where)
+    return ids if encoding is None else train_ids(ids, encoding, where, classes)
 
 
-def train_ids(ids: Ids, encoding: str, where: str) -> Ids:
+def train_ids(ids: Ids, encoding: str, where: str, classes: ClassSet = CITYSCAPES) -> Ids:
     """Ids of an encoding as train ids; the same array for `TRAIN_IDS`.
 
     Raises:
         ImageError: an id that the encoding does not have.
     """
-    last = _LAST_ID[encoding]
+    last, expected = classes.last_id(encoding == LABEL_IDS)
     # 255 + 1 wraps to 0, which leaves one comparison to make.
-    wrong = (ids + np.uint8(1)) > last + 1
+    wrong = (ids + np.uint8(1)) > last + 1 if last is not None else cv2.LUT(ids, classes.unknown_label_ids) > 0
     if wrong.any():
         name = encoding.replace("_", " ")
         raise ImageError(
-            f"{where}: {int(wrong.sum())} pixels are no {name}: got id {int(ids[wrong][0])}, "
-            f"expected {name} 0..{last} or {IGNORE_ID}"
+            f"{where}: {int(wrong.sum())} pixels are no {name}: got id {int(ids[wrong][0])}, expected {name} {expected}"
         )
-    return np.asarray(cv2.LUT(ids, _LABEL_ID_LUT), dtype=np.uint8) if encoding == LABEL_IDS else ids
+    return np.asarray(cv2.LUT(ids, classes.train_ids), dtype=np.uint8) if encoding == LABEL_IDS else ids
 
 
 class _Refused(Exception):  # noqa: N818  never leaves this module
@@ -188,12 +213,12 @@ def _plain_ids(png: _Png) -> Ids:
     return np.asarray(_decode_by_opencv(png, png.pixels)[..., 0], dtype=np.uint8)
 
 
-def _ids(png: _Png, encoding: str | None) -> Ids:
+def _ids(png: _Png, code: LabelCode) -> Ids:
     samples = _decode(png)
     if png.transparency and png.colour in (_GREY, _RGB):
         _refuse_transparent(_keyed(samples, png))
     if png.colour == _PALETTE:
-        return _palette_ids(np.asarray(samples[..., 0], dtype=np.uint8), png, encoding)
+        return _palette_ids(np.asarray(samples[..., 0], dtype=np.uint8), png, code)
     channels = samples.shape[2]
     if channels in (2, 4):
         _refuse_transparent(samples[..., -1] != (1 << png.bits) - 1)
@@ -203,7 +228,7 @@ def _ids(png: _Png, encoding: str | None) -> Ids:
     if png.bits == 16 and (grey > 255).any():
         raise _Refused(f"16-bit values above 255, e.g. {int(grey[grey > 255][0])}, are no class ids: {_FIX}")
     if png.bits < 8:
-        _refuse_ambiguous_depth(np.asarray(grey, dtype=np.uint8), png.bits, encoding)
+        _refuse_ambiguous_depth(np.asarray(grey, dtype=np.uint8), png.bits, code)
     return np.array(grey, dtype=np.uint8, order="C")
 
 
@@ -294,21 +319,17 @@ def _used(ids: Ids) -> list[int]:
     return [int(i) for i in np.flatnonzero(np.bincount(ids.reshape(-1), minlength=256))]
 
 
-def _is_id(value: int, encoding: str | None) -> bool:
-    return value == IGNORE_ID or value <= _LAST_ID[encoding or LABEL_IDS]
-
-
-def _refuse_ambiguous_depth(grey: Ids, bits: int, encoding: str | None) -> None:
+def _refuse_ambiguous_depth(grey: Ids, bits: int, code: LabelCode) -> None:
     """A PNG optimiser makes 0 and 255 of 8 bits to 0 and 1 of one bit; a tool that writes masks means 0 and 1."""
     scale = 255 // ((1 << bits) - 1)
     used = _used(grey)
-    if max(used) > 0 and all(_is_id(value * scale, encoding) for value in used):
+    if max(used) > 0 and all(code.has(value * scale) for value in used):
         raise _Refused(
             f"{bits}-bit grey, whose {used[-1]} is id {used[-1]} or a reduced 8-bit {used[-1] * scale}: {_FIX}"
         )
 
 
-def _palette_ids(indices: Ids, png: _Png, encoding: str | None) -> Ids:
+def _palette_ids(indices: Ids, png: _Png, code: LabelCode) -> Ids:
     """The indices, unless the colours say that something else is meant."""
     colours = np.frombuffer(png.palette[: len(png.palette) // 3 * 3], np.uint8).reshape(-1, 3)
     used = _used(indices)
@@ -319,7 +340,7 @@ def _palette_ids(indices: Ids, png: _Png, encoding: str | None) -> Ids:
     shown: dict[int, Colour] = {i: (int(colours[i, 0]), int(colours[i, 1]), int(colours[i, 2])) for i in used}
     # Colours that occur twice cannot be the meaning; an optimiser has no reason to use the last index.
     meaning = {i: colour for i, colour in shown.items() if i != IGNORE_ID} or shown
-    if len(set(shown.values())) == len(shown) and contradicts(meaning, (encoding,) if encoding else ENCODINGS):
+    if len(set(shown.values())) == len(shown) and contradicts(meaning, code.encodings, code.classes):
         index, colour = next(iter(meaning.items()))
         raise _Refused(
             f"palette whose colours and indices say different ids (index {index} is colour {colour}), as picture "

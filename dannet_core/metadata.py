@@ -6,10 +6,12 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from dannet_core.class_set import CITYSCAPES, ClassSet, made_up_color
 from dannet_core.classes import CITYSCAPES_CLASS_SHARES, CLASS_NAMES
-from dannet_core.errors import ModelFileError
+from dannet_core.errors import ModelFileError, SettingsError, first_line
 
 FORMAT_VERSION = 1
 KEY_PREFIX = "dannet."
@@ -26,6 +28,7 @@ class ModelMetadata:
         aspp_branches: DeepLab-v2 only: 4 as in the paper, 2 as the released weights were trained; 0 elsewhere.
         class_names: in train-id order.
         class_shares: a_k of equation 1, from which the re-weighting vector follows for any std.
+        class_details: what `classes` has besides names and shares; None = as Cityscapes has it, or made up.
         input_size: (height, width) in pixels the model was trained or exported for; None = any.
         align_corners: how ``stride_logits`` are to be upsampled.
         precision: ``fp32``, ``fp16``, or ``int8`` for a quantized graph.
@@ -41,6 +44,7 @@ class ModelMetadata:
     aspp_branches: int = 0
     class_names: tuple[str, ...] = CLASS_NAMES
     class_shares: tuple[float, ...] = CITYSCAPES_CLASS_SHARES
+    class_details: dict[str, Any] | None = None
     input_size: tuple[int, int] | None = None
     align_corners: bool = True
     precision: str = "fp32"
@@ -57,7 +61,10 @@ class ModelMetadata:
 
     def to_strings(self) -> dict[str, str]:
         """The record as a string-to-string mapping with prefixed keys and JSON values."""
-        return {KEY_PREFIX + name: json.dumps(value) for name, value in dataclasses.asdict(self).items()}
+        values = dataclasses.asdict(self)
+        if self.class_details is None:
+            del values["class_details"]  # so that versions without class sets still read what they understand
+        return {KEY_PREFIX + name: json.dumps(value) for name, value in values.items()}
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str) -> ModelMetadata:
@@ -89,11 +96,51 @@ class ModelMetadata:
         unknown = sorted(set(values) - names)
         if unknown:
             raise ModelFileError(f"{path}: unknown metadata key '{unknown[0]}': export the model again")
-        return cls(**_checked(values, path))
+        metadata = cls(**_checked(values, path))
+        try:
+            _ = metadata.classes
+        except (SettingsError, TypeError, ValueError, AttributeError) as error:
+            raise ModelFileError(f"{path}: metadata 'class_details': {first_line(error)}") from error
+        return metadata
+
+    @cached_property
+    def classes(self) -> ClassSet:
+        """The class set; ids and colours that a file does not give are Cityscapes', or made up for other names."""
+        if self.class_details is None and self.class_names == CLASS_NAMES:
+            return CITYSCAPES
+        count = len(self.class_names)
+        given = self.class_details or {}
+        return ClassSet(
+            given.get("set", "its own"),
+            self.class_names,
+            _tuples(given.get("colors")) or tuple(map(made_up_color, range(count))),
+            _tuples(given.get("ids")) or tuple((index,) for index in range(count)),
+            tuple(given.get("static", ())),
+            tuple(given.get("ignored", ())),
+            self.class_shares,
+        )
+
+    def with_classes(self, classes: ClassSet, class_shares: tuple[float, ...] | None = None) -> ModelMetadata:
+        """A copy for a class set; ``class_shares``: instead of the set's own."""
+        details = None
+        if classes.names != CLASS_NAMES or classes.colors != CITYSCAPES.colors:
+            details = {
+                "set": classes.name,
+                "colors": [list(color) for color in classes.colors],
+                "ids": [list(ids) for ids in classes.label_ids],
+                "static": list(classes.static),
+                "ignored": list(classes.ignored_ids),
+            }
+        shares = class_shares or classes.known_shares
+        return self.replace(class_names=classes.names, class_shares=shares, class_details=details)
 
     def replace(self, **changes: Any) -> ModelMetadata:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def _tuples(values: Any) -> tuple[Any, ...]:
+    return tuple(map(tuple, values or ()))
 
 
 def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
@@ -114,6 +161,8 @@ def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
     shares = values.get("class_shares", list(CITYSCAPES_CLASS_SHARES))
     expect(isinstance(shares, list) and len(shares) == len(names), "class_shares", "one number a class")
     expect(all(isinstance(s, float) and 0 < s <= 1 for s in shares), "class_shares", "numbers above 0 and up to 1")
+    details = values.get("class_details")
+    expect(details is None or isinstance(details, dict), "class_details", "null or an object")
     size = values.get("input_size")
     expect(size is None or (isinstance(size, list) and len(size) == 2), "input_size", "null or [height, width]")
     expect(size is None or all(type(s) is int and 64 <= s <= 16384 for s in size), "input_size", "64 to 16384 pixels")

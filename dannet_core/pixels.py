@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.atomic_files import write_whole
-from dannet_core.classes import CLASS_COLORS
+from dannet_core.class_set import CITYSCAPES
 from dannet_core.errors import ImageError
 from dannet_core.image_files import decode_image
 
@@ -28,14 +28,10 @@ MAX_SIDE: Final = 16384
 """Smallest and largest image side in pixels that is accepted."""
 
 
-def _colormap() -> npt.NDArray[np.uint8]:
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(CLASS_COLORS)] = CLASS_COLORS
-    return table
-
-
-COLORMAP: Final = _colormap()
-"""256 x 3 uint8 RGB: Cityscapes colours by train id, black elsewhere (255 included)."""
+Colormap = npt.NDArray[np.uint8]
+"""256 x 3 uint8 RGB by train id, see `dannet_core.class_set.ClassSet`."""
+COLORMAP: Final = CITYSCAPES.colormap
+"""Cityscapes colours, black for everything else (255 included)."""
 
 
 def check_rgb(image: object) -> Rgb:
@@ -69,24 +65,27 @@ def denormalize(image: npt.NDArray[np.float32]) -> Rgb:
     return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
-def colorize(labels: Labels, out: Rgb | None = None) -> Rgb:
-    """Labels to Cityscapes colours: H x W uint8 train ids to H x W x 3 uint8 RGB, 255 to black.
+def colorize(labels: Labels, out: Rgb | None = None, colormap: Colormap = COLORMAP) -> Rgb:
+    """Labels to the colours of their classes: H x W uint8 train ids to H x W x 3 uint8 RGB, 255 to black.
 
     Args:
         labels: H x W uint8.
         out: where to write, H x W x 3 uint8 and contiguous; None = a new array.
+        colormap: of the class set; Cityscapes' unless another is given.
     """
-    colored = cv2.applyColorMap(labels, COLORMAP[:, None, :], dst=out)
+    colored = cv2.applyColorMap(labels, colormap[:, None, :], dst=out)
     return np.asarray(colored, dtype=np.uint8)
 
 
-def overlay(rgb: Rgb, labels: Labels, alpha: float = 0.5) -> Rgb:
+def overlay(rgb: Rgb, labels: Labels, alpha: float = 0.5, colormap: Colormap = COLORMAP) -> Rgb:
     """Blend the label colours over a picture: ``(1 - alpha) * rgb + alpha * colour``; both H x W, alpha in 0..1."""
     if not 0.0 <= alpha <= 1.0:
         raise ImageError(f"alpha: got {alpha}, expected 0 (picture only) to 1 (colours only)")
     if rgb.shape[:2] != labels.shape:
         raise ImageError(f"overlay: got a picture of {rgb.shape[:2]} and labels of {labels.shape}, expected one size")
-    return np.asarray(cv2.addWeighted(rgb, 1.0 - alpha, colorize(labels), alpha, 0.0), dtype=np.uint8)
+    return np.asarray(
+        cv2.addWeighted(rgb, 1.0 - alpha, colorize(labels, colormap=colormap), alpha, 0.0), dtype=np.uint8
+    )
 
 
 def read_rgb(path: str | Path) -> Rgb:

@@ -117,7 +117,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         result = super().on_activate(state)
         if self._session is not None and self._session.worker.facts is not None:
             self._session.last_received_s = time.monotonic()
-            self._session.publishers.publish_classes(self._session.worker.facts.metadata.class_names)
+            self._session.publishers.publish_classes(self._session.worker.facts.metadata.classes)
         self._active = True
         return result
 

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float32, Float32MultiArray, Header, MultiArrayDimension
 
 from dannet_core import Prediction
+from dannet_core.class_set import ClassSet
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.pixels import Labels, colorize
 from dannet_ros.camera_infos import CameraInfos
@@ -56,9 +57,9 @@ class Picture:
         np.copyto(out, self._labels)
 
     def color(self, out: Pixels) -> None:
-        """The labels in Cityscapes colours, H x W x 3 uint8 RGB."""
+        """The labels in the colours of their classes, H x W x 3 uint8 RGB."""
         if self._color is None:
-            self._color = colorize(self._labels, out)
+            self._color = colorize(self._labels, out, self._prediction.colormap)
         else:
             np.copyto(out, self._color)
 
@@ -69,7 +70,7 @@ class Picture:
             np.copyto(out, made)
             return
         if self._color is None:
-            self._color = colorize(self._labels)
+            self._color = colorize(self._labels, colormap=self._prediction.colormap)
         cv2.addWeighted(self._camera.to_rgb(), 1.0 - self._alpha, self._color, self._alpha, 0.0, dst=out)
 
     def relit(self, out: Pixels) -> None:
@@ -148,12 +149,12 @@ class Publishers:
             message.layout.dim = [MultiArrayDimension(label=",".join(STAGES), size=len(STAGES), stride=len(STAGES))]
             self._stages.publish(message)
 
-    def publish_classes(self, class_names: tuple[str, ...]) -> None:
+    def publish_classes(self, classes: ClassSet) -> None:
         """Latch the legend and, where vision_msgs is installed, the class names."""
         stamp = self._node.get_clock().now().to_msg()
-        self._legend.publish(to_image(legend(class_names), "rgb8", Header(stamp=stamp)))
+        self._legend.publish(to_image(legend(classes), "rgb8", Header(stamp=stamp)))
         if self._label_info is not None:
-            self._label_info.publish(_label_info(class_names, stamp))
+            self._label_info.publish(_label_info(classes.names, stamp))
 
     def destroy(self) -> None:
         """Give the publishers back; only when the worker thread has stopped."""

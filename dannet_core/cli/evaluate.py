@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dannet_core.class_set import read_class_set
 from dannet_core.data.registry import DATA_SETS, open_data_sets
 from dannet_core.data.sample import ENCODINGS
 from dannet_core.evaluation.evaluate import evaluate
@@ -27,6 +28,7 @@ class Settings:
     root: list[Path] = option("the folder of each data set")
     out: Path = option("folder for the report")
     split: list[str] | None = option("one for all or one each; unset: val, or test for nighttime-driving", None)
+    classes: Path | None = option("YAML of the labels' class set; unset: the model's own", None)
     labels: str | None = option("label files to use where a set has both kinds", None, choices=ENCODINGS)
     preset: str = option("inference preset", "paper", choices=tuple(PRESETS))
     reweight_std: float | None = option("spread of the class weights; unset: the preset's", None, limits=(0, 1))
@@ -40,13 +42,14 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Check all files, evaluate, write the report, print the table."""
-    data_sets = open_data_sets(settings.dataset, settings.root, settings.split or (), settings.labels)
     changes = {"reweight_std": settings.reweight_std, "input_size": settings.input_size}
     wanted = {key: value for key, value in changes.items() if value is not None}
     inference = preset(settings.preset, min_confidence=settings.min_confidence, **wanted)
     sweep = StdSweep() if settings.std_sweep else None
     backend = open_backend(settings.model, device=settings.device, threads=settings.threads)
     with NightSegmenter(sweep.watch(backend) if sweep else backend, inference) as segmenter:
+        classes = segmenter.metadata.classes if settings.classes is None else read_class_set(settings.classes)
+        data_sets = open_data_sets(settings.dataset, settings.root, settings.split or (), settings.labels, classes)
         prepare_folder(settings.out)
         results = [evaluate(segmenter, one, sweep=sweep, worst=settings.worst) for one in data_sets]
         model = describe_model(segmenter, settings.model)

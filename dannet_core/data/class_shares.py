@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from dannet_core.atomic_files import write_whole
-from dannet_core.classes import CLASS_NAMES, NUM_CLASSES
+from dannet_core.class_set import CITYSCAPES
+from dannet_core.classes import CLASS_NAMES
 from dannet_core.data.sample import DataSet, read_all_labels
 from dannet_core.errors import DataSetError, OutputError
 
@@ -27,14 +28,16 @@ class ClassShares:
 
     Attributes:
         pixels: of each class, in train-id order; at least one is above 0.
+        names: of the classes.
     """
 
     pixels: tuple[int, ...]
+    names: tuple[str, ...] = CLASS_NAMES
 
     @property
     def absent(self) -> tuple[str, ...]:
         """Names of the classes that never occur."""
-        return tuple(name for name, count in zip(CLASS_NAMES, self.pixels, strict=True) if count == 0)
+        return tuple(name for name, count in zip(self.names, self.pixels, strict=True) if count == 0)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -67,20 +70,24 @@ def count_class_shares(data_set: DataSet, cache_folder: str | Path | None = None
     folder = data_set.label_folder if cache_folder is None else Path(cache_folder)
     name = CACHE_NAME if cache_folder is None else f"{data_set.name}_{data_set.split}_{CACHE_NAME}"
     cache, state = folder / name, _state_of_labels(data_set)
-    known = _read_cache(cache, state)
+    names = data_set.classes.names
+    known = _read_cache(cache, state, names)
     if known is not None:
         return known
-    pixels = np.zeros(NUM_CLASSES, dtype=np.int64)
+    count = len(names)
+    pixels = np.zeros(count, dtype=np.int64)
     for _, labels in read_all_labels(data_set, f"counting classes in {data_set.name} {data_set.split}"):
         # Six times faster than numpy.bincount, which first widens every byte to eight.
-        pixels += cv2.calcHist([labels], [0], None, [NUM_CLASSES], [0, NUM_CLASSES]).ravel().astype(np.int64)
-    counted = ClassShares(tuple(int(count) for count in pixels))
+        pixels += cv2.calcHist([labels], [0], None, [count], [0, count]).ravel().astype(np.int64)
+    counted = ClassShares(tuple(int(number) for number in pixels), names)
     if not any(counted.pixels):
-        raise DataSetError(f"{data_set}: got labels without a single labelled pixel, expected some of the 19 classes")
+        raise DataSetError(
+            f"{data_set}: got labels without a single labelled pixel, expected some of {data_set.classes}"
+        )
     content = {
         "version": _CACHE_VERSION,
         "labels": state,
-        "pixels": dict(zip(CLASS_NAMES, counted.pixels, strict=True)),
+        "pixels": dict(zip(names, counted.pixels, strict=True)),
     }
     with contextlib.suppress(OutputError, OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +98,8 @@ def count_class_shares(data_set: DataSet, cache_folder: str | Path | None = None
 def _state_of_labels(data_set: DataSet) -> str:
     """A hash of the label files' names, encodings, sizes and times of change."""
     digest = hashlib.sha256()
+    if data_set.classes != CITYSCAPES:
+        digest.update(repr(data_set.classes).encode())
     for sample in data_set:
         if sample.label_path is None:
             continue
@@ -102,12 +111,12 @@ def _state_of_labels(data_set: DataSet) -> str:
     return digest.hexdigest()
 
 
-def _read_cache(path: Path, state: str) -> ClassShares | None:
+def _read_cache(path: Path, state: str, names: tuple[str, ...]) -> ClassShares | None:
     """What the cache holds, if it is about these very files; a damaged cache counts as none."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != _CACHE_VERSION or content["labels"] != state:
             return None
-        return ClassShares(tuple(int(content["pixels"][name]) for name in CLASS_NAMES))
+        return ClassShares(tuple(int(content["pixels"][name]) for name in names), names)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.data.image_header import ImageHeader, read_header
-from dannet_core.data.sample import ENCODINGS, DataSet, Problems, Sample
+from dannet_core.data.sample import ENCODINGS, TRAIN_IDS, DataSet, Problems, Sample
 from dannet_core.errors import DataSetError, ImageError
 from dannet_core.exif import UPRIGHT, why_labels_do_not_fit
 from dannet_core.folders import files_below
@@ -45,7 +46,12 @@ class DataSetLayout:
 
 
 def open_split(
-    layout: DataSetLayout, root: str | Path, split: str, need_images: bool = True, encoding: str | None = None
+    layout: DataSetLayout,
+    root: str | Path,
+    split: str,
+    need_images: bool = True,
+    encoding: str | None = None,
+    classes: ClassSet = CITYSCAPES,
 ) -> DataSet:
     """Find a split's files and check them: everything present, paired, readable by its header, and of one size.
 
@@ -55,7 +61,8 @@ def open_split(
         split: one of ``layout.splits``.
         need_images: False opens the labels alone; the samples' images may then be missing.
         encoding: of the label files to use where there are several kinds; None = the kind that is complete, in doubt
-            the layout's first.
+            the layout's first, for classes other than Cityscapes' the label ids.
+        classes: what the ids in the label files mean.
 
     Raises:
         DataSetError: anything is wrong; the message says how many files are affected and names the first.
@@ -63,7 +70,7 @@ def open_split(
     place = layout.splits.get(split)
     if place is None:
         raise DataSetError(f"{layout.name}: got split '{split}', expected one of {', '.join(layout.splits)}")
-    place = _narrowed(place, encoding)
+    place = _narrowed(place, encoding, classes)
     folder = checked_root(root, place.image_folder if need_images else place.label_folder or place.image_folder)
     problems = Problems(f"{layout.name} {split} in {folder}")
     samples = (
@@ -72,7 +79,9 @@ def open_split(
     for sample in samples:
         _check_files(sample, need_images, problems)
     problems.raise_if_any()
-    return DataSet(layout.name, split, folder, tuple(samples))
+    return DataSet(
+        layout.name, split, folder, tuple(dataclasses.replace(one, classes=classes) for one in samples), classes
+    )
 
 
 def checked_root(root: str | Path, inside: str) -> Path:
@@ -91,12 +100,19 @@ def checked_root(root: str | Path, inside: str) -> Path:
     return folder
 
 
-def _narrowed(place: SplitLayout, encoding: str | None) -> SplitLayout:
-    if encoding is None:
+def _narrowed(place: SplitLayout, encoding: str | None, classes: ClassSet) -> SplitLayout:
+    if encoding is None and classes == CITYSCAPES:
         return place
+    if encoding is None:
+        # Train ids beside label ids are usually Cityscapes', and would be taken for this set's without a word.
+        return dataclasses.replace(place, label_endings=tuple(sorted(place.label_endings, key=_is_train_ids)))
     if encoding not in ENCODINGS:
         raise DataSetError(f"encoding: got '{encoding}', expected one of {', '.join(ENCODINGS)}")
     return dataclasses.replace(place, label_endings=tuple(one for one in place.label_endings if one[1] == encoding))
+
+
+def _is_train_ids(ending: tuple[str, str]) -> bool:
+    return ending[1] == TRAIN_IDS
 
 
 def _samples_of_images(place: SplitLayout, root: Path, problems: Problems) -> list[Sample]:

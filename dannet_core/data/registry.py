@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.data.dark_zurich import open_dark_zurich_pairs
 from dannet_core.data.layout import DataSetLayout, open_split
 from dannet_core.data.sample import DataSet, Pair
@@ -30,7 +31,13 @@ PAIRS: Final = MappingProxyType[str, Callable[[str | Path, str | Path | None], t
 
 
 def open_data_set(
-    name: str, root: str | Path, split: str | None = None, *, need_images: bool = True, encoding: str | None = None
+    name: str,
+    root: str | Path,
+    split: str | None = None,
+    *,
+    need_images: bool = True,
+    encoding: str | None = None,
+    classes: ClassSet = CITYSCAPES,
 ) -> DataSet:
     """Open one split of a data set and check its files by their headers, which takes a second for thousands.
 
@@ -40,16 +47,21 @@ def open_data_set(
         split: e.g. ``train``; None = the one to evaluate on.
         need_images: False opens the labels alone.
         encoding: ``label_ids`` or ``train_ids`` to insist on one kind of label files; None = see `DataSetLayout`.
+        classes: what the ids in the label files mean.
 
     Raises:
         DataSetError: an unknown name or split, or any file missing, unpaired, unreadable or of the wrong size.
     """
     layout = _known(name)
-    return open_split(layout, root, split or layout.evaluation_split, need_images, encoding)
+    return open_split(layout, root, split or layout.evaluation_split, need_images, encoding, classes)
 
 
 def open_data_sets(
-    names: Sequence[str], roots: Sequence[str | Path], splits: Sequence[str] = (), encoding: str | None = None
+    names: Sequence[str],
+    roots: Sequence[str | Path],
+    splits: Sequence[str] = (),
+    encoding: str | None = None,
+    classes: ClassSet = CITYSCAPES,
 ) -> list[DataSet]:
     """Open several data sets, each in its own root; see `open_data_set`.
 
@@ -58,6 +70,7 @@ def open_data_sets(
         roots: as many as names.
         splits: none (each its own to evaluate on), one for all, or as many as names.
         encoding: see `open_data_set`.
+        classes: see `open_data_set`.
 
     Raises:
         DataSetError: the numbers do not match, or any of the data sets is wrong.
@@ -68,7 +81,7 @@ def open_data_sets(
     each: Sequence[str | None] = splits or [None]
     if len(each) == 1:
         each = [each[0]] * len(names)
-    return [open_data_set(*place, encoding=encoding) for place in zip(names, roots, each, strict=True)]
+    return [open_data_set(*place, encoding=encoding, classes=classes) for place in zip(names, roots, each, strict=True)]
 
 
 def open_pairs(name: str, root: str | Path, pair_list: str | Path | None = None) -> tuple[Pair, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.errors import DataSetError, ImageError
 from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS
 from dannet_core.label_png import ENCODINGS, read_label_png
@@ -29,12 +30,14 @@ class Sample:
         image_path: the picture.
         label_path: its label map; None in splits without labels.
         encoding: `LABEL_IDS` or `TRAIN_IDS`, how the label map is written.
+        classes: what its ids mean.
     """
 
     name: str
     image_path: Path
     label_path: Path | None = None
     encoding: str = TRAIN_IDS
+    classes: ClassSet = CITYSCAPES
 
     @property
     def frame(self) -> str:
@@ -57,7 +60,7 @@ class Sample:
         """
         if self.label_path is None:
             raise DataSetError(f"{self.image_path}: this split has no labels: use a labelled one")
-        return read_labels(self.label_path, self.encoding)
+        return read_labels(self.label_path, self.encoding, self.classes)
 
     def read_both(self) -> tuple[Rgb, Labels]:
         """Read the picture and its labels, which were checked before; see `check_labels`.
@@ -67,7 +70,8 @@ class Sample:
         """
         if self.label_path is None:
             return self.read_image(), self.read_labels()
-        rgb, labels = self.read_image(), read_labels(self.label_path, self.encoding, known_good=True)
+        rgb = self.read_image()
+        labels = read_labels(self.label_path, self.encoding, self.classes, known_good=True)
         if rgb.shape[:2] != labels.shape:
             got, expected = (f"{size[1]}x{size[0]}" for size in (labels.shape, rgb.shape))
             raise DataSetError(f"{self.label_path}: got labels of {got}, expected {expected} like {self.image_path}")
@@ -103,12 +107,14 @@ class DataSet:
         split: e.g. ``val``.
         root: the folder that was opened.
         samples: at least one.
+        classes: what their labels are.
     """
 
     name: str
     split: str
     root: Path
     samples: tuple[Sample, ...]
+    classes: ClassSet = CITYSCAPES
 
     @property
     def labelled(self) -> bool:
@@ -162,23 +168,24 @@ class Problems:
             raise DataSetError(f"{self._subject}: {'; '.join(parts)}")
 
 
-def read_labels(path: Path, encoding: str, *, known_good: bool = False) -> Labels:
+def read_labels(path: Path, encoding: str, classes: ClassSet = CITYSCAPES, *, known_good: bool = False) -> Labels:
     """Read a label map as train ids; `dannet_core.label_png` says which PNGs are read.
 
     Args:
         path: a PNG.
         encoding: `LABEL_IDS` or `TRAIN_IDS`.
+        classes: what its ids mean.
         known_good: it was read before; see `dannet_core.label_png.decode_label_png`.
 
     Returns:
-        H x W uint8 train ids 0..18, 255 = ignore.
+        H x W uint8 train ids, 255 = ignore.
 
     Raises:
         DataSetError: the file is missing or damaged, leaves open which ids are meant, or holds one that the encoding
             does not have.
     """
     try:
-        return read_label_png(path, encoding, known_good=known_good)
+        return read_label_png(path, encoding, classes, known_good=known_good)
     except ImageError as error:
         raise DataSetError(str(error)) from error
 

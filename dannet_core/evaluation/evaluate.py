@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dannet_core.classes import CLASS_NAMES
+from dannet_core.class_set import CITYSCAPES, ClassSet, require_same_classes
 from dannet_core.data.sample import DataSet, check_labels
-from dannet_core.errors import DataSetError, ImageError, NotFiniteError, SettingsError
+from dannet_core.errors import DataSetError, ImageError, NotFiniteError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.std_sweep import StdSweep
 from dannet_core.evaluation.worst_images import WorstImages
@@ -39,6 +39,7 @@ class Evaluation:
         worst: pictures with the lowest mean IoU, worst first.
         sweep: pixel counts by std of the re-weighting; empty unless a sweep was asked for.
         median_ms: median milliseconds a picture spent in each stage.
+        classes: what is counted.
     """
 
     data_set: str
@@ -49,6 +50,7 @@ class Evaluation:
     worst: WorstImages = field(default_factory=WorstImages)
     sweep: dict[float, ConfusionMatrix] = field(default_factory=dict)
     median_ms: dict[str, float] = field(default_factory=dict)
+    classes: ClassSet = CITYSCAPES
 
 
 def evaluate(
@@ -59,7 +61,7 @@ def evaluate(
     All label files are decoded once before the first picture is labelled, so that a damaged one costs seconds.
 
     Args:
-        segmenter: a model of the 19 classes.
+        segmenter: a model of the data set's classes.
         data_set: a labelled split.
         sweep: also score these stds; the segmenter must have been made from the backend it watches.
         worst: how many of the worst pictures to keep for the report.
@@ -69,14 +71,19 @@ def evaluate(
         DataSetError, ImageError: the split has no labels, or a file is damaged.
         NotFiniteError: the network gave NaN or infinity for a picture; it is named, and nothing is scored without it.
     """
-    if segmenter.metadata.class_names != CLASS_NAMES:
-        raise SettingsError(
-            f"model: got {segmenter.metadata.num_classes} classes of its own, expected the 19 of Cityscapes"
-        )
+    classes = data_set.classes
+    require_same_classes(segmenter.metadata.classes, classes, str(data_set))
     check_labels(data_set)
-    result = Evaluation(data_set.name, data_set.split, data_set.root, worst=WorstImages(worst))
+    result = Evaluation(
+        data_set.name,
+        data_set.split,
+        data_set.root,
+        ConfusionMatrix(num_classes=len(classes)),
+        worst=WorstImages(worst),
+        classes=classes,
+    )
     if sweep is not None:
-        sweep.start()
+        sweep.start(len(classes))
     times: list[dict[str, float]] = []
     with tqdm(data_set.samples, desc=f"{data_set.name} {data_set.split}", unit="image", disable=None) as progress:
         for sample in progress:
@@ -91,7 +98,7 @@ def evaluate(
             times.append(prediction.timings_ms)
             progress.set_postfix(mIoU=f"{result.confusion.miou_present:.1%}", refresh=False)
     if not result.confusion.present.any():
-        raise DataSetError(f"{data_set}: got labels without a single labelled pixel, expected some of the 19 classes")
+        raise DataSetError(f"{data_set}: got labels without a single labelled pixel, expected some of {classes}")
     result.median_ms = {stage: float(np.median([one[stage] for one in times])) for stage in times[0]}
     if sweep is not None:
         result.sweep = sweep.confusions
@@ -99,7 +106,7 @@ def evaluate(
 
 
 def _count(result: Evaluation, name: str, rgb: Rgb, labels: Labels, prediction: Prediction) -> None:
-    confusion = ConfusionMatrix()
+    confusion = ConfusionMatrix(num_classes=len(result.classes))
     confusion.add(labels, prediction.labels)
     result.confusion += confusion
     result.images.append(ImageScore(name, confusion.miou_present, confusion.pixel_accuracy))

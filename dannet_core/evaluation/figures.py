@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -32,28 +33,29 @@ _PLOT_SIZE: Final = (420, 720)
 """Height and width in pixels of the plot area."""
 _SERIES: Final[tuple[tuple[str, str, Color], ...]] = (
     ("miou_present", "over the classes present", (31, 90, 170)),
-    ("miou_19", "over all 19", (220, 110, 30)),
+    ("miou_all", "over all {count}", (220, 110, 30)),
 )
 
 
-def draw_confusion(counts: Counts) -> Rgb:
+def draw_confusion(counts: Counts, names: Sequence[str] = CLASS_NAMES) -> Rgb:
     """The confusion matrix as a picture: every row in percent of its class's labelled pixels, blue = many.
 
     Args:
-        counts: 19 x 20 pixels: labelled class by predicted class, the last column "unknown".
+        counts: K x (K + 1) pixels: labelled class by predicted class, the last column "unknown".
+        names: of the K classes.
 
     Returns:
         H x W x 3 uint8 RGB.
     """
     rows, columns = counts.shape
-    left = max(map(text_width, CLASS_NAMES)) + 2 * _MARGIN
-    top = max(map(text_width, CLASS_NAMES)) + 2 * TEXT_HEIGHT + _MARGIN
+    left = max(map(text_width, names)) + 2 * _MARGIN
+    top = max(map(text_width, names)) + 2 * TEXT_HEIGHT + _MARGIN
     picture = white(top + rows * _CELL + _MARGIN, left + columns * _CELL + _MARGIN)
     put_text(picture, "rows: labelled, columns: predicted; % of the row's pixels", (_MARGIN, 4))
-    for index, name in enumerate((*CLASS_NAMES, "unknown")):
+    for index, name in enumerate((*names, "unknown")):
         put_text_upwards(picture, name, (left + index * _CELL + (_CELL - TEXT_HEIGHT) // 2, top - 6))
     totals = counts.sum(axis=1)
-    for row, name in enumerate(CLASS_NAMES):
+    for row, name in enumerate(names):
         y = top + row * _CELL
         color = BLACK if totals[row] else GREY
         put_text(picture, name, (left - text_width(name) - 8, y + (_CELL - TEXT_HEIGHT) // 2), color)
@@ -82,6 +84,7 @@ def draw_sweep(confusions: dict[float, ConfusionMatrix]) -> Rgb:
         H x W x 3 uint8 RGB.
     """
     height, width = _PLOT_SIZE
+    count = len(next(iter(confusions.values())).counts)
     left, top = 64, 2 * TEXT_HEIGHT + _MARGIN
     picture = white(top + height + 2 * TEXT_HEIGHT + _MARGIN, left + width + 2 * _MARGIN)
     put_text(picture, f"mIoU in % by std of the re-weighting; best present: std {best_std(confusions):g}", (_MARGIN, 4))
@@ -104,5 +107,5 @@ def draw_sweep(confusions: dict[float, ConfusionMatrix]) -> Rgb:
             put_line(picture, start, end, color, 2)
         for point in points:
             put_dot(picture, point, color)
-        put_text(picture, title, (_MARGIN + index * 260, 4 + TEXT_HEIGHT), color)
+        put_text(picture, title.format(count=count), (_MARGIN + index * 260, 4 + TEXT_HEIGHT), color)
     return picture

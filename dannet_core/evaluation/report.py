@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dannet_core.atomic_files import write_whole
-from dannet_core.classes import CLASS_NAMES
+from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.errors import OutputError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.evaluate import Evaluation
@@ -21,11 +21,6 @@ from dannet_core.pixels import write_png
 
 METRICS_NAME: Final = "metrics.json"
 REPORT_NAME: Final = "report.md"
-_MEANS: Final = (
-    ("miou_present", "mean over the classes present"),
-    ("miou_19", "mean over all 19 (absent = 0)"),
-    ("miou_cityscapes", "mean as cityscapesscripts"),
-)
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -57,17 +52,25 @@ def describe_model(segmenter: NightSegmenter, path: str | Path) -> dict[str, Any
     }
 
 
-def scores(confusion: ConfusionMatrix) -> dict[str, Any]:
+def means(classes: ClassSet) -> dict[str, tuple[str, str]]:
+    """The means of a report by their key: the score of `ConfusionMatrix`, and its title."""
+    count = len(classes)
+    return {
+        "miou_present": ("miou_present", "mean over the classes present"),
+        f"miou_{count}": ("miou_all", f"mean over all {count} (absent = 0)"),
+        "miou_cityscapes": ("miou_cityscapes", "mean as cityscapesscripts"),
+    }
+
+
+def scores(confusion: ConfusionMatrix, classes: ClassSet = CITYSCAPES) -> dict[str, Any]:
     """All scores as plain values, each 0..1, None where undefined; see `ConfusionMatrix` for what the means are of."""
     counts = confusion.counts
-    by_class = dict(zip(CLASS_NAMES, counts.sum(axis=1).tolist(), strict=True))
+    by_class = dict(zip(classes.names, counts.sum(axis=1).tolist(), strict=True))
     return {
-        "miou_present": _number(confusion.miou_present),
-        "miou_19": _number(confusion.miou_19),
-        "miou_cityscapes": _number(confusion.miou_cityscapes),
+        **{key: _number(getattr(confusion, score)) for key, (score, _) in means(classes).items()},
         "pixel_accuracy": _number(confusion.pixel_accuracy),
         "classes_absent": [name for name, pixels in by_class.items() if pixels == 0],
-        "iou": {name: _number(value) for name, value in zip(CLASS_NAMES, confusion.iou.tolist(), strict=True)},
+        "iou": {name: _number(value) for name, value in zip(classes.names, confusion.iou.tolist(), strict=True)},
         "labelled_pixels": by_class,
         "confusion_matrix": {
             "rows": "labelled class",
@@ -89,11 +92,11 @@ def metrics(evaluation: Evaluation, model: Mapping[str, Any]) -> dict[str, Any]:
         "split": evaluation.split,
         "root": str(evaluation.root),
         "images": len(evaluation.images),
-        **scores(evaluation.confusion),
+        **scores(evaluation.confusion, evaluation.classes),
     }
     if evaluation.sweep:
         content["std_sweep"] = [
-            {"std": std, **{key: _number(getattr(one, key)) for key, _ in _MEANS}}
+            {"std": std, **{key: _number(getattr(one, score)) for key, (score, _) in means(evaluation.classes).items()}}
             for std, one in evaluation.sweep.items()
         ]
     content["median_ms"] = evaluation.median_ms
@@ -141,15 +144,19 @@ def named(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:
 
 
 def table(evaluations: Mapping[str, Evaluation]) -> str:
-    """Markdown: IoU in percent by class and the means, one column a data set; a dash where a class is absent."""
+    """Markdown: IoU in percent by class and the means, one column a data set; a dash where a class is absent.
+
+    All evaluations are of one class set.
+    """
+    classes = next(iter(evaluations.values())).classes
     confusions = {name: evaluation.confusion for name, evaluation in evaluations.items()}
     lines = [f"| | {' | '.join(confusions)} |", "|---|" + "---:|" * len(confusions)]
     ious = [(one.iou, one.present) for one in confusions.values()]
-    for index, name in enumerate(CLASS_NAMES):
+    for index, name in enumerate(classes.names):
         cells = (_percent(iou[index]) if present[index] else "-" for iou, present in ious)
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    for key, text in (*_MEANS, ("pixel_accuracy", "pixels right")):
-        cells = (f"**{_percent(getattr(one, key))}**" for one in confusions.values())
+    for score, text in (*means(classes).values(), ("pixel_accuracy", "pixels right")):
+        cells = (f"**{_percent(getattr(one, score))}**" for one in confusions.values())
         lines.append(f"| **{text}** | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -157,11 +164,12 @@ def table(evaluations: Mapping[str, Evaluation]) -> str:
 def _write_one(folder: Path, evaluation: Evaluation, model: Mapping[str, Any]) -> Path:
     _remove_report(folder)
     name = f"{evaluation.data_set} {evaluation.split}"
-    absent = [name for name, there in zip(CLASS_NAMES, evaluation.confusion.present, strict=True) if not there]
+    names = evaluation.classes.names
+    absent = [name for name, there in zip(names, evaluation.confusion.present, strict=True) if not there]
     parts = [_title(model), f"{len(evaluation.images)} images of {name}.", "", table({name: evaluation})]
     if absent:
         parts.append(f"IoU in percent. Not in these labels: {', '.join(absent)}.\n")
-    write_png(folder / "confusion_matrix.png", draw_confusion(evaluation.confusion.counts))
+    write_png(folder / "confusion_matrix.png", draw_confusion(evaluation.confusion.counts, names))
     parts.append("![confusion matrix](confusion_matrix.png)\n")
     if evaluation.sweep:
         write_png(folder / "std_sweep.png", draw_sweep(evaluation.sweep))

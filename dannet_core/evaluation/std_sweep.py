@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from dannet_core.classes import NUM_CLASSES
 from dannet_core.errors import SettingsError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.inference.backends import Backend, StrideOutput
@@ -33,9 +34,9 @@ class StdSweep:
         self._watched: _Watched | None = None
         self.start()
 
-    def start(self) -> None:
+    def start(self, num_classes: int = NUM_CLASSES) -> None:
         """Forget what was counted, before the next data set."""
-        self.confusions = {std: ConfusionMatrix() for std in self._stds}
+        self.confusions = {std: ConfusionMatrix(num_classes=num_classes) for std in self._stds}
 
     def watch(self, backend: Backend) -> Backend:
         """The backend, to be handed to the segmenter; its latest output is kept for `add`."""

@@ -70,7 +70,7 @@ def draw_panel(caption: str, rgb: Rgb, labels: Labels, prediction: Prediction) -
     pictures = (
         rgb,
         prediction.relit,
-        colorize(labels),
+        colorize(labels, colormap=prediction.colormap),
         prediction.colorize(),
         error_picture(labels, prediction.labels),
     )

@@ -27,11 +27,13 @@ class Lazy(NamedTuple):
         scores: gives h x w x K float32, the re-weighted stride logits.
         relit: gives 3 x H x W float32, ImageNet-normalised; None = not kept.
         align_corners: how the scores are to be upsampled.
+        colormap: of the model's classes.
     """
 
     scores: Callable[[], Floats]
     relit: Callable[[], Floats] | None
     align_corners: bool
+    colormap: pixels.Colormap = pixels.COLORMAP
 
 
 class Prediction:
@@ -81,13 +83,18 @@ class Prediction:
         return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
     def colorize(self) -> Rgb:
-        """The labels in Cityscapes colours: H x W x 3 uint8 RGB."""
+        """The labels in the colours of the model's classes: H x W x 3 uint8 RGB."""
         ready: Rgb | None = self.outputs.get("color")
-        return pixels.colorize(self.labels) if ready is None else ready
+        return pixels.colorize(self.labels, colormap=self.colormap) if ready is None else ready
 
     def overlay(self, rgb: Rgb, alpha: float = 0.5) -> Rgb:
         """The label colours blended over ``rgb`` (H x W x 3 uint8): alpha 0 = picture only, 1 = colours only."""
-        return pixels.overlay(rgb, self.labels, alpha)
+        return pixels.overlay(rgb, self.labels, alpha, self.colormap)
+
+    @property
+    def colormap(self) -> pixels.Colormap:
+        """256 x 3 uint8 RGB, the colours of the model's classes by train id."""
+        return self._lazy.colormap
 
     @property
     def _size(self) -> tuple[int, int]:

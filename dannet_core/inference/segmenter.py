@@ -37,6 +37,7 @@ class NightSegmenter:
     def __init__(self, backend: Backend, settings: InferenceSettings = PRESETS["paper"]) -> None:
         self._backend = backend
         self._frames = backend if isinstance(backend, FrameBackend) and backend.on_device else None
+        self._colormap = backend.metadata.classes.colormap
         self.why = ""
         self._in_flight: deque[Prediction | FrameRequest] = deque()
         self.settings = settings
@@ -269,7 +270,7 @@ class NightSegmenter:
         labels = upsample_labels(scores, (rgb.shape[0], rgb.shape[1]), align_corners)
         relit = output.relit
         outputs: dict[str, npt.NDArray[Any]] = {}
-        lazy = Lazy(lambda: scores, None if relit is None else lambda: relit, align_corners)
+        lazy = Lazy(lambda: scores, None if relit is None else lambda: relit, align_corners, self._colormap)
         prediction = Prediction(labels, lazy, timings, outputs)
         if request.settings.min_confidence > 0:
             labels[prediction.confidence < request.settings.min_confidence] = IGNORE_ID
@@ -283,7 +284,7 @@ class NightSegmenter:
             self._scores(stride.logits(), scaling)  # counts them and raises
             raise NotFiniteError(f"stride_logits: {self.device} saw NaN or infinity in them, expected numbers")
         relit = stride.relit if request.with_relit else None
-        lazy = Lazy(lambda: scale_logits(stride.logits(), scaling), relit, self.metadata.align_corners)
+        lazy = Lazy(lambda: scale_logits(stride.logits(), scaling), relit, self.metadata.align_corners, self._colormap)
         return Prediction(result.labels, lazy, result.timings_ms, result.extras)
 
     def _scores(self, logits: Floats, scaling: ClassScaling) -> Floats:

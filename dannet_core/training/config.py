@@ -27,6 +27,7 @@ class DataConfig:
     source_split: str = option("split of the source images", "train")
     target: Path | None = option("root of the day-night pairs, laid out as Dark Zurich; needed by `train`", None)
     pairs: Path | None = option("CSV of the pairs; unset: the ones below corresp/", None)
+    classes: Path | None = option("YAML of a class set; unset: the 19 of Cityscapes", None)
     workers: int = option("decoding processes a loader", 4, limits=(0, 256))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.data.sample import Pair, Sample
 from dannet_core.errors import DataSetError, SettingsError
 
@@ -37,11 +39,20 @@ def refuse_other_data(now: Identity, then: Identity) -> None:
 def _line(sample: Sample) -> str:
     try:
         image = sample.image_path.stat().st_size
-        if sample.label_path is None:
-            return f"{sample.name} ({image} bytes)"
-        return f"{sample.name} ({image} bytes, {sample.label_path.stat().st_size} of {sample.encoding})"
+        labels = None if sample.label_path is None else sample.label_path.stat().st_size
     except OSError as error:
         raise DataSetError(f"{sample.image_path}: cannot read it or its labels: {error.strerror}") from error
+    if labels is None:
+        return f"{sample.name} ({image} bytes)"
+    return f"{sample.name} ({image} bytes, {labels} of {sample.encoding}{_meaning(sample.classes)})"
+
+
+def _meaning(classes: ClassSet) -> str:
+    """What the ids mean, where that is not Cityscapes."""
+    if classes == CITYSCAPES:
+        return ""
+    what = repr((classes.names, classes.label_ids, classes.static, classes.ignored_ids))
+    return f" for {classes}, {hashlib.sha256(what.encode()).hexdigest()[:12]}"
 
 
 def _difference(got: Sequence[str], expected: Sequence[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from dannet_core.classes import STATIC_CLASSES
 from dannet_core.losses.adversarial import adversarial_loss, discriminator_loss
 from dannet_core.losses.light import light_loss, mean_intensity
 from dannet_core.losses.segmentation import segmentation_divisor, segmentation_loss
@@ -100,6 +101,7 @@ class DomainStep:
         class_weights: (K,) w_k of equation 2, on the device.
         precision: of the networks.
         processes: over which batch-wide means are taken.
+        static_classes: train ids that the day images' labels are taken over for.
     """
 
     def __init__(
@@ -109,7 +111,10 @@ class DomainStep:
         class_weights: Tensor,
         precision: Precision,
         processes: Processes,
+        *,
+        static_classes: Sequence[int] = STATIC_CLASSES,
     ) -> None:
+        self._static_classes = tuple(static_classes)
         self._networks = networks
         self._config = config
         self._weights = class_weights
@@ -144,7 +149,7 @@ class DomainStep:
 
     def _night_target(self, part: Part, intensity: Tensor, day: Tensor | None) -> Tensor:
         loss, logits = self._target(part, "night", intensity)
-        if day is not None and self._config.static > 0:
+        if day is not None and self._config.static > 0 and self._static_classes:
             loss = loss + self._config.static * self._static(part, day, logits)
         self._backward(part, loss)
         part.result.labels["night"] = logits.detach().argmax(dim=1)
@@ -199,10 +204,12 @@ class DomainStep:
 
     def _static(self, part: Part, day: Tensor, night: Tensor) -> Tensor:
         weights = self._weights if self._config.reweight_pseudo_labels else None
-        pseudo_labels = make_pseudo_labels(day, night.detach(), weights, self._config.pseudo_labels)
+        static = self._static_classes
+        pseudo_labels = make_pseudo_labels(day, night.detach(), weights, self._config.pseudo_labels, static)
         part.result.labels["pseudo"] = pseudo_labels
-        divisor = self._processes.mean(static_divisor(pseudo_labels).float())
-        loss = static_loss(night, pseudo_labels, self._config.static_form, self._config.gamma, self._weights, divisor)
+        divisor = self._processes.mean(static_divisor(pseudo_labels, static).float())
+        options = (self._config.static_form, self._config.gamma, self._weights, divisor)
+        loss = static_loss(night, pseudo_labels, *options, static_classes=static)
         part.add("static", loss)
         return loss
 

@@ -15,6 +15,7 @@ PSEUDO_LABEL_VARIANTS: Final = ("paper", "official")
 CONFIDENT_LOGIT: Final = 0.4
 DAY_SHARE_CONFIDENT: Final = 0.8
 DAY_SHARE: Final = 0.2
+_BITS: Final = 62
 
 
 @torch.no_grad()
@@ -47,23 +48,38 @@ def make_pseudo_labels(
     check_option("variant", variant, PSEUDO_LABEL_VARIANTS)
     check_same_shape("pseudo labels", day_logits, night_logits)
     if variant == "official":
-        scores = _mix_day_into_night(day_logits, night_logits)
+        scores = _mix_day_into_night(day_logits, night_logits, static_classes)
         labels = (scores if class_weights is None else scores * _by_channel(class_weights)).argmax(dim=1)
     else:
         # The same argmax as that of w_k times the softmax, without computing the softmax.
         scores = day_logits if class_weights is None else day_logits + _by_channel(class_weights).log()
         labels = scores.argmax(dim=1)
-    # A bit a class instead of a table of classes, which would have to be copied to the device in every step.
-    static_bits = sum(1 << train_id for train_id in set(static_classes))
-    is_static = torch.bitwise_right_shift(static_bits, labels) & 1 == 1
-    return torch.where(is_static, labels, IGNORE_ID).to(torch.uint8)
+    return torch.where(_is_one_of(labels, static_classes), labels, IGNORE_ID).to(torch.uint8)
 
 
-def _mix_day_into_night(day_logits: Tensor, night_logits: Tensor) -> Tensor:
-    count = len(STATIC_CLASSES)
+def _is_one_of(labels: Tensor, classes: Sequence[int]) -> Tensor:
+    if max(classes, default=0) >= _BITS:
+        return torch.isin(labels, torch.tensor(tuple(classes), device=labels.device))
+    # A bit a class instead of a table of classes, which would have to be copied to the device in every step; labels
+    # beyond the bits are none of them.
+    bits = sum(1 << train_id for train_id in set(classes))
+    return (torch.bitwise_right_shift(bits, labels.clamp(max=_BITS)) & 1) == 1
+
+
+def _mix_day_into_night(day_logits: Tensor, night_logits: Tensor, static_classes: Sequence[int]) -> Tensor:
+    count = len(static_classes)
+    if tuple(static_classes) != tuple(range(count)):
+        mixed, static = night_logits.clone(), torch.tensor(tuple(static_classes), device=night_logits.device)
+        day, night = day_logits[:, static], night_logits[:, static]
+        mixed[:, static] = _mixed(day, night)
+        return mixed
     day, night = day_logits[:, :count], night_logits[:, :count]
+    return torch.cat([_mixed(day, night), night_logits[:, count:]], dim=1)
+
+
+def _mixed(day: Tensor, night: Tensor) -> Tensor:
     day_share = torch.where(day > CONFIDENT_LOGIT, DAY_SHARE_CONFIDENT, DAY_SHARE)
-    return torch.cat([day_share * day + (1 - day_share) * night, night_logits[:, count:]], dim=1)
+    return day_share * day + (1 - day_share) * night
 
 
 def _by_channel(class_weights: Tensor) -> Tensor:

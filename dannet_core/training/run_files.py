@@ -22,8 +22,8 @@ from dannet_core.training.config import TrainConfig
 from dannet_core.training.data_identity import Identity, refuse_other_data
 
 _RESUMED: Final = "# resumed"
-DATA_PLACES = frozenset({"data.source", "data.target", "data.pairs"})
-"""Where the data lies: may change as long as it is the same data."""
+DATA_PLACES = frozenset({"data.source", "data.target", "data.pairs", "data.classes"})
+"""Where the data and its class set lie: may change as long as they are the same."""
 MAY_CHANGE = frozenset({"run_dir", "resume", "device", "watch", "init", "data.workers", "preset"})
 """Settings that a resumed run may have otherwise than the run it continues."""
 

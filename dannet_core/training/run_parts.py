@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -14,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dannet_core.architectures import BACKBONES
+from dannet_core.class_set import CITYSCAPES, ClassSet, read_class_set, require_same_classes
 from dannet_core.classes import reweighting_vector
 from dannet_core.data.class_shares import count_class_shares
 from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
@@ -169,7 +171,7 @@ class Validation:
         confusion = evaluate(segmenter, self._data_set, worst=0).confusion
         return {
             "miou_present": confusion.miou_present,
-            "miou_19": confusion.miou_19,
+            f"miou_{metadata.num_classes}": confusion.miou_all,
             "pixel_accuracy": confusion.pixel_accuracy,
         }
 
@@ -188,7 +190,7 @@ def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
             f"optimiser.batch_size: got {optimiser.batch_size}, expected a multiple of {shares} "
             f"({processes.count} processes times optimiser.accumulate {optimiser.accumulate})"
         )
-    source = open_data_set(SOURCE_SET, config.data.source, config.data.source_split)
+    source = open_data_set(SOURCE_SET, config.data.source, config.data.source_split, classes=class_set(config))
     pairs: tuple[Pair, ...] = ()
     if mode == "train":
         if config.data.target is None:
@@ -211,10 +213,10 @@ def open_validation(config: TrainConfig) -> Validation | None:
     root = watch.validation_root or own_roots.get(watch.validation)
     if root is None:
         raise SettingsError("watch.validation_root is required with watch.validation: the data set's root folder")
-    data_set = open_data_set(watch.validation, root)
+    data_set = open_data_set(watch.validation, root, classes=class_set(config))
     if watch.validation_limit > 0:
         samples = data_set.samples[: watch.validation_limit]
-        data_set = DataSet(data_set.name, data_set.split, data_set.root, samples)
+        data_set = dataclasses.replace(data_set, samples=samples)
     check_labels(data_set)
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
     return Validation(data_set, "cpu" if device == "auto" else device)
@@ -229,18 +231,20 @@ def build_adaptation(
         SettingsError, ModelFileError: the model settings or the ``init`` file are wrong.
     """
     model, optimiser, device = config.model, config.optimiser, processes.device
+    classes = class_set(config)
     net = build_dannet(
         model.arch,
         backbone=model.backbone,
+        num_classes=len(classes),
         relighting_width=0 if mode == "pretrain" else model.relighting_width,
         aspp_branches=model.aspp_branches if model.arch == "deeplabv2" else None,
     )
     if isinstance(net.relighting, Relighting) and model.relighting_start == "identity":
         net.relighting.start_as_identity()
-    day, night = (build_discriminator(width=model.discriminator_width) for _ in range(2))
+    day, night = (build_discriminator(len(classes), model.discriminator_width) for _ in range(2))
     if isinstance(net.segmentation, PSPNet | DeepLabV2):
         net.segmentation.run_auxiliary = config.loss.auxiliary > 0
-    _start_from(config, net, day, night)
+    _start_from(config, classes, net, day, night)
     if optimiser.sync_batch_norm and processes.count > 1:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]  # torch's own
     memory_format = torch.channels_last if optimiser.channels_last else torch.contiguous_format
@@ -258,21 +262,23 @@ def build_adaptation(
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
     adaptation = Adaptation(
         networks,
-        _metadata(config, mode, class_shares),
+        _metadata(config, mode, classes, class_shares),
         optimisers,
         precision,
-        DomainStep(networks, config.loss, weights, precision, processes),
+        DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static),
         optimiser.freeze_batch_norm,
     )
     adaptation.use_training_mode()
     return adaptation
 
 
-def _start_from(config: TrainConfig, net: DANNet, day: Discriminator, night: Discriminator) -> None:
+def _start_from(config: TrainConfig, classes: ClassSet, net: DANNet, day: Discriminator, night: Discriminator) -> None:
     """Load ``init``: its segmentation network, its relighting network where it has one, discriminators beside it."""
     if config.init is None or config.resume:  # the checkpoint has all of it, and the file may be gone
         return
-    has_relighting = load_metadata(config.init).relighting_width > 0 and config.model.relighting_width > 0
+    metadata = load_metadata(config.init)
+    require_same_classes(metadata.classes, classes, "data.classes")
+    has_relighting = metadata.relighting_width > 0 and config.model.relighting_width > 0
     load_weights_into(net, config.init, ("relighting", "segmentation") if has_relighting else ("segmentation",))
     for name, discriminator in (("day", day), ("night", night)):
         beside = config.init.with_suffix(f".discriminator_{name}.safetensors")
@@ -280,7 +286,16 @@ def _start_from(config: TrainConfig, net: DANNet, day: Discriminator, night: Dis
             discriminator.load_state_dict(load_discriminator(beside).state_dict())
 
 
-def _metadata(config: TrainConfig, mode: str, class_shares: tuple[float, ...]) -> ModelMetadata:
+def class_set(config: TrainConfig) -> ClassSet:
+    """The class set of a run.
+
+    Raises:
+        SettingsError: its file is wrong.
+    """
+    return CITYSCAPES if config.data.classes is None else read_class_set(config.data.classes)
+
+
+def _metadata(config: TrainConfig, mode: str, classes: ClassSet, class_shares: tuple[float, ...]) -> ModelMetadata:
     model = config.model
     branches = (model.aspp_branches or 4) if model.arch == "deeplabv2" else 0
     return ModelMetadata(
@@ -288,6 +303,5 @@ def _metadata(config: TrainConfig, mode: str, class_shares: tuple[float, ...]) -
         backbone=model.backbone or BACKBONES[model.arch][-1],
         relighting_width=0 if mode == "pretrain" else model.relighting_width,
         aspp_branches=branches,
-        class_shares=class_shares,
         input_size=model.input_size,
-    )
+    ).with_classes(classes, class_shares)

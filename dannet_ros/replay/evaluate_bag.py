@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from dannet_core.atomic_files import write_whole
-from dannet_core.classes import CLASS_NAMES
+from dannet_core.class_set import ClassSet, read_class_set, require_same_classes
 from dannet_core.errors import OutputError, SettingsError
 from dannet_core.evaluation.report import describe_model, prepare_folder
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
+from dannet_core.label_png import LabelCode
 from dannet_core.program import EXIT_INTERRUPTED
 from dannet_core.settings import option
 from dannet_ros.replay.bag_evaluation import BagEvaluation
@@ -54,6 +55,7 @@ class Settings:
         [],
     )
     label_encoding: str = option("ids of the ground truth", "train_ids", choices=ENCODINGS)
+    classes: Path | None = option("YAML of the ground truth's class set; unset: the model's own", None)
     preset: str = option("inference preset", "paper", choices=tuple(PRESETS))
     reweight_std: float | None = option("spread of the class weights; unset: the preset's", None, limits=(0, 1))
     min_confidence: float = option("pixels below this likelihood become unknown", 0.0, limits=(0, 1))
@@ -84,7 +86,8 @@ def run(settings: Settings) -> int:
         models = [stack.enter_context(_opened(name, path, settings)) for name, path in _named(settings)]
         prepare_folder(settings.out)
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix=".labels_", dir=settings.out)))
-        truths = open_truth(bag, settings.labels, topics, settings.label_encoding, scratch)
+        code = LabelCode(settings.label_encoding, _classes(settings, models))
+        truths = open_truth(bag, settings.labels, topics, code, scratch)
         evaluation = BagEvaluation(bag, dict(zip(topics, truths, strict=True)), models, settings.overlay_alpha)
         started, begin = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
         complete = _go_through(bag, evaluation, settings)
@@ -126,16 +129,24 @@ def _named(settings: Settings) -> list[tuple[str, Path]]:
     return list(zip(names, paths, strict=True))
 
 
+def _classes(settings: Settings, models: Sequence[ModelScore]) -> ClassSet:
+    """What all models and the ground truth have in common."""
+    first = models[0].classes
+    for other in models[1:]:
+        require_same_classes(first, other.classes, other.name)
+    if settings.classes is None:
+        return first
+    classes = read_class_set(settings.classes)
+    require_same_classes(first, classes, str(settings.classes))
+    return classes
+
+
 @contextmanager
 def _opened(name: str, path: Path, settings: Settings) -> Iterator[ModelScore]:
     changes = {"reweight_std": settings.reweight_std, "input_size": settings.input_size}
     wanted = {key: value for key, value in changes.items() if value is not None}
     inference = preset(settings.preset, min_confidence=settings.min_confidence, **wanted)
     with NightSegmenter.load(path, inference, device=settings.device, threads=settings.threads) as segmenter:
-        if segmenter.metadata.class_names != CLASS_NAMES:
-            raise SettingsError(
-                f"model: {path} has {segmenter.metadata.num_classes} classes of its own, expected the 19 of Cityscapes"
-            )
         yield ModelScore(name, segmenter, describe_model(segmenter, path), settings.worst)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.classes import CLASS_NAMES, IGNORE_ID
+from dannet_core.class_set import ClassSet
+from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import NotFiniteError
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.report import scores
@@ -48,6 +49,7 @@ class TopicScore:
     """One model on one topic.
 
     Attributes:
+        classes: of the model.
         confusion: pixel counts against the ground truth.
         label_pixels: (256,) int64 pixels by label.
         confidences: mean likelihood of each frame's labels, 0..1.
@@ -55,12 +57,16 @@ class TopicScore:
         frames: how many.
     """
 
-    confusion: ConfusionMatrix = field(default_factory=ConfusionMatrix)
+    classes: ClassSet
+    confusion: ConfusionMatrix = field(init=False)
     label_pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
     confidences: list[float] = field(default_factory=list)
     flicker: Flicker = field(default_factory=Flicker)
     frames: int = 0
     _digest: Any = field(default_factory=hashlib.sha256)
+
+    def __post_init__(self) -> None:
+        self.confusion = ConfusionMatrix(num_classes=len(self.classes))
 
     def add(self, prediction: Prediction, truth: Labels | None) -> dict[str, Any]:
         """Count one frame; returns its own figures as plain values."""
@@ -77,7 +83,7 @@ class TopicScore:
             "unknown": float(pixels[IGNORE_ID]) / labels.size,
         }
         if truth is not None:
-            confusion = ConfusionMatrix()
+            confusion = ConfusionMatrix(num_classes=len(self.classes))
             confusion.add(truth, labels)
             self.confusion += confusion
             record["miou_present"] = _number(confusion.miou_present)
@@ -88,10 +94,10 @@ class TopicScore:
         """Everything as plain values; see `label_shares` and `dannet_core.evaluation.report.scores`."""
         return {
             "frames": self.frames,
-            "scores": scores(self.confusion) if self.confusion.present.any() else None,
+            "scores": scores(self.confusion, self.classes) if self.confusion.present.any() else None,
             "confidence": spread(self.confidences),
             "flicker": spread(self.flicker.shares),
-            "label_shares": label_shares(self.label_pixels),
+            "label_shares": label_shares(self.label_pixels, self.classes),
             "labels_sha256": self._digest.hexdigest(),
         }
 
@@ -101,6 +107,7 @@ class ModelScore:
 
     Attributes:
         name: short, unique among the models compared.
+        classes: its classes.
         topics: its scores by topic.
         times_ms: milliseconds by stage, one entry a frame.
         worst: its worst frames.
@@ -109,6 +116,7 @@ class ModelScore:
     def __init__(self, name: str, segmenter: NightSegmenter, description: Mapping[str, Any], worst: int) -> None:
         self.name, self.description = name, dict(description)
         self._segmenter = segmenter
+        self.classes = segmenter.metadata.classes
         self.topics: dict[str, TopicScore] = {}
         self.times_ms: list[dict[str, float]] = []
         self.worst = WorstFrames(worst)
@@ -132,7 +140,7 @@ class ModelScore:
             predictions: of all models by name, this one's among them.
         """
         prediction = predictions[self.name]
-        record = self.topics.setdefault(frame.topic, TopicScore()).add(prediction, frame.truth)
+        record = self.topics.setdefault(frame.topic, TopicScore(self.classes)).add(prediction, frame.truth)
         timings = prediction.timings_ms
         self.times_ms.append({"decode": frame.decode_ms, **timings, "total": frame.decode_ms + sum(timings.values())})
         score = record.get("miou_present")
@@ -143,7 +151,7 @@ class ModelScore:
     @property
     def confusion(self) -> ConfusionMatrix:
         """Pixel counts over all topics."""
-        total = ConfusionMatrix()
+        total = ConfusionMatrix(num_classes=len(self.classes))
         for topic in self.topics.values():
             total += topic.confusion
         return total
@@ -154,10 +162,10 @@ class ModelScore:
         pixels = sum((topic.label_pixels for topic in topics), start=np.zeros(256, dtype=np.int64))
         return {
             "name": self.name,
-            "scores": scores(confusion) if confusion.present.any() else None,
+            "scores": scores(confusion, self.classes) if confusion.present.any() else None,
             "confidence": spread([value for topic in topics for value in topic.confidences]),
             "flicker": spread([value for topic in topics for value in topic.flicker.shares]),
-            "label_shares": label_shares(pixels),
+            "label_shares": label_shares(pixels, self.classes),
             "topics": {name: topic.summary() for name, topic in self.topics.items()},
             "worst_frames": [one.index for one in self.worst],
             "model": self.description,
@@ -169,10 +177,10 @@ def digest(labels: Labels) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()[:16]
 
 
-def label_shares(pixels: npt.NDArray[np.int64]) -> dict[str, float]:
+def label_shares(pixels: npt.NDArray[np.int64], classes: ClassSet) -> dict[str, float]:
     """Share of all pixels by class name, and of "unknown"."""
     total = max(int(pixels.sum()), 1)
-    shares = {name: int(pixels[index]) / total for index, name in enumerate(CLASS_NAMES)}
+    shares = {name: int(pixels[index]) / total for index, name in enumerate(classes.names)}
     return {**shares, "unknown": int(pixels[IGNORE_ID]) / total}
 
 

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from dannet_core.errors import ImageError, SettingsError
-from dannet_core.label_png import decode_label_png, read_label_png, train_ids
+from dannet_core.label_palette import TRAIN_IDS
+from dannet_core.label_png import LabelCode, decode_label_png, read_label_png, train_ids
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_reading import COMPRESSED, Bag, stamp_ns
 from dannet_ros.replay.scanned import RawMessage
@@ -39,18 +40,18 @@ class GroundTruth:
         problems: what of it cannot be used, one line each.
     """
 
-    def __init__(self, source: str, files: Mapping[int, Path], encoding: str, used: set[int] | None = None) -> None:
+    def __init__(self, source: str, files: Mapping[int, Path], code: LabelCode, used: set[int] | None = None) -> None:
         """Take over ``files`` by stamp in nanoseconds, all checked before.
 
         Args:
             source: the topic or folder they come from.
             files: label images by stamp.
-            encoding: one of `ENCODINGS`.
+            code: what the ids in the files mean.
             used: stamps that frames have asked for, shared with other cameras of the same labels.
         """
         self.source = source
         self.problems: list[str] = []
-        self._files, self._encoding = dict(files), encoding
+        self._files, self._code = dict(files), code
         self._used: set[int] = set() if used is None else used
 
     def leave_out(self, stamps: Iterable[int], why: str) -> None:
@@ -74,7 +75,7 @@ class GroundTruth:
         file = self._files.get(stamp)
         if file is None:
             return None
-        labels = read_label_png(file, self._encoding)
+        labels = read_label_png(file, *self._code)
         self._used.add(stamp)
         if labels.shape != size:
             got, wanted = f"{labels.shape[1]}x{labels.shape[0]}", f"{size[1]}x{size[0]}"
@@ -93,7 +94,7 @@ class GroundTruth:
 
 
 def open_truth(
-    bag: Bag, wanted: Sequence[str], topics: Sequence[str], encoding: str, scratch: Path
+    bag: Bag, wanted: Sequence[str], topics: Sequence[str], code: LabelCode, scratch: Path
 ) -> list[GroundTruth | None]:
     """Ground truth of each of ``topics``.
 
@@ -102,7 +103,7 @@ def open_truth(
         wanted: a topic of the bag, a folder, or ``none``; one for all topics or one each; empty: `DEFAULT_TOPIC` where
             the bag has it.
         topics: the image topics.
-        encoding: one of `ENCODINGS`.
+        code: what the ids in the labels mean.
         scratch: an empty folder for label images of the bag.
 
     Raises:
@@ -112,7 +113,7 @@ def open_truth(
     chosen = list(wanted) or [DEFAULT_TOPIC if DEFAULT_TOPIC in bag.kinds else NONE]
     if len(chosen) not in (1, len(topics)):
         raise SettingsError(f"labels: got {len(chosen)}, expected 1 or as many as image topics ({len(topics)})")
-    opened = {name: _open(bag, name, encoding, scratch) for name in dict.fromkeys(chosen)}
+    opened = {name: _open(bag, name, code, scratch) for name in dict.fromkeys(chosen)}
     if not any(opened.values()):
         return [None] * len(topics)
     stamps = {topic: Counter(_stamps(bag, topic)) for topic in topics}
@@ -141,7 +142,7 @@ def _of_camera(
     """
     if labels is None:
         return None
-    truth = GroundTruth(labels.source, labels.files, labels.encoding, used)
+    truth = GroundTruth(labels.source, labels.files, labels.code, used)
     truth.leave_out(labels.repeated, "several labels have it")
     truth.leave_out([one for one, count in stamps[topic].items() if count > 1], f"several frames of {topic} have it")
     for other in others:
@@ -163,15 +164,15 @@ class _Labels(NamedTuple):
 
     source: str
     files: dict[int, Path]
-    encoding: str
+    code: LabelCode
     repeated: set[int]
 
 
-def _open(bag: Bag, name: str, encoding: str, scratch: Path) -> _Labels | None:
+def _open(bag: Bag, name: str, code: LabelCode, scratch: Path) -> _Labels | None:
     if name == NONE:
         return None
     if name in bag.kinds:
-        found = list(_spool(bag, name, encoding, scratch))
+        found = list(_spool(bag, name, code, scratch))
     elif Path(name).is_dir():
         found = list(_in_folder(Path(name)))
     else:
@@ -181,35 +182,35 @@ def _open(bag: Bag, name: str, encoding: str, scratch: Path) -> _Labels | None:
     if not found:
         raise SettingsError(f"labels: {name} holds no labels, expected {STAMP_NAMES} or label messages")
     for _, file in found:
-        read_label_png(file, encoding)
+        read_label_png(file, *code)
     repeated = {stamp for stamp, count in Counter(stamp for stamp, _ in found).items() if count > 1}
-    return _Labels(name, dict(found), "train_ids" if name in bag.kinds else encoding, repeated)
+    return _Labels(name, dict(found), code._replace(encoding=TRAIN_IDS) if name in bag.kinds else code, repeated)
 
 
-def _spool(bag: Bag, topic: str, encoding: str, scratch: Path) -> Iterator[tuple[int, Path]]:
+def _spool(bag: Bag, topic: str, code: LabelCode, scratch: Path) -> Iterator[tuple[int, Path]]:
     """Write a topic's labels to files of train ids: a drive's labels do not fit into memory."""
     folder = scratch / str(sum(1 for _ in scratch.iterdir()))
     folder.mkdir()
     for number, message in enumerate(bag.pictures(bag.image_topics([topic]))):
-        stamp, labels = _labels_of(bag, message, encoding)
+        stamp, labels = _labels_of(bag, message, code)
         file = folder / f"{number}.png"
         cv2.imwrite(str(file), labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         yield stamp, file
 
 
-def _labels_of(bag: Bag, message: RawMessage, encoding: str) -> tuple[int, Labels]:
+def _labels_of(bag: Bag, message: RawMessage, code: LabelCode) -> tuple[int, Labels]:
     """Stamp and train ids of a label message."""
     decoded = bag.decode(message)
     stamp = stamp_ns(decoded.header)
     where = f"{message.topic} at stamp {stamp}"
     if message.kind == COMPRESSED:
-        return stamp, decode_label_png(bytes(decoded.data), encoding, where)
+        return stamp, decode_label_png(bytes(decoded.data), code.encoding, where, code.classes)
     if decoded.encoding not in _ID_ENCODINGS:
         raise ImageError(f"{where}: labels as {decoded.encoding[:40]}, expected ids as {' or '.join(_ID_ENCODINGS)}")
     rgb = bag.image(message).rgb
     if not all(np.array_equal(rgb[..., 0], rgb[..., channel]) for channel in (1, 2)):
         raise ImageError(f"{where}: labels in colour, expected ids: publish them as mono8")
-    return stamp, train_ids(np.ascontiguousarray(rgb[..., 0]), encoding, where)
+    return stamp, train_ids(np.ascontiguousarray(rgb[..., 0]), code.encoding or TRAIN_IDS, where, code.classes)
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[int, Path]]:

@@ -94,7 +94,7 @@ def _classes(content: Json) -> str:
     matrices = []
     for model in models:
         title = f"Confusion of {escape(model['name'])}: % of each class's pixels (rows) by what they were taken for"
-        matrices.append(f"<h3>{title}</h3>{parts.confusion(model['scores'])}")
+        matrices.append(f"<h3>{title}</h3>{parts.confusion(model)}")
     return _section("Classes", note, parts.class_table(models), *matrices)
 
 
@@ -218,7 +218,9 @@ def _worst(content: Json, model: Json, worst: Sequence[WorstFrame]) -> str:
         note = "Lowest mIoU first. Error: red is wrong, green is right, black has no ground truth."
     else:
         note = "Lowest mean confidence first, as there is no ground truth. Confidence: blue is unsure, yellow is sure."
-    return _section(f"Worst frames of {escape(model['name'])}", note, parts.class_legend(), *blocks)
+    return _section(
+        f"Worst frames of {escape(model['name'])}", note, parts.class_legend(parts.classes_of(model)), *blocks
+    )
 
 
 def _facts(content: Json) -> str:

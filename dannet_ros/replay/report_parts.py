@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from dannet_core.classes import CLASS_COLORS, CLASS_NAMES
+from dannet_core.class_set import ClassSet
+from dannet_core.evaluation.report import means
+from dannet_core.metadata import ModelMetadata
 from dannet_ros.replay.bag_report import STAGES
 from dannet_ros.replay.charts import matrix
 from dannet_ros.replay.worst_frames import WorstFrame
@@ -58,9 +60,18 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
     return f'<div class="legend">{"".join(dots)}</div>'
 
 
-def class_legend() -> str:
+def classes_of(model: Json) -> ClassSet:
+    """The class set of one model of a report."""
+    described = model["model"]["metadata"]
+    names, shares = (tuple(described[key]) for key in ("class_names", "class_shares"))
+    return ModelMetadata(
+        "", "", class_names=names, class_shares=shares, class_details=described["class_details"]
+    ).classes
+
+
+def class_legend(classes: ClassSet) -> str:
     """The colours of the classes."""
-    items = (f"<span>{_swatch(index)}{name}</span>" for index, name in enumerate(CLASS_NAMES))
+    items = (f"<span>{_swatch(classes, index)}{escape(name)}</span>" for index, name in enumerate(classes.names))
     return f'<div class="legend">{"".join(items)}</div>'
 
 
@@ -70,18 +81,19 @@ def class_table(models: Sequence[Json]) -> str:
     heads = ["class", *([f"IoU, {model['name']}" for model in models] if truth else [])]
     heads += ["share in labels"] if truth else []
     heads += [f"share, {model['name']}" for model in models]
-    rows = [_class_row(models, index, name) for index, name in enumerate(CLASS_NAMES)]
+    classes = classes_of(models[0])
+    rows = [_class_row(models, classes, index) for index in range(len(classes))]
     if any(model["label_shares"]["unknown"] for model in models):
         cells = ["unknown", *([""] * (len(models) + 1) if truth else [])]
         rows.append(row([*cells, *(percent(model["label_shares"]["unknown"], 2) for model in models)]))
     if truth:
-        rows += _mean_rows(models)
+        rows += _mean_rows(models, classes)
     return table(heads, rows)
 
 
-def _class_row(models: Sequence[Json], index: int, name: str) -> str:
-    first = models[0]["scores"]
-    cells, absent = [f"{_swatch(index)}{name}"], False
+def _class_row(models: Sequence[Json], classes: ClassSet, index: int) -> str:
+    first, name = models[0]["scores"], classes.names[index]
+    cells, absent = [f"{_swatch(classes, index)}{escape(name)}"], False
     if first is not None:
         pixels = first["labelled_pixels"]
         absent = pixels[name] == 0
@@ -93,19 +105,14 @@ def _class_row(models: Sequence[Json], index: int, name: str) -> str:
     return row(cells, "absent" if absent else "", raw=True)
 
 
-def _mean_rows(models: Sequence[Json]) -> list[str]:
-    means = (
-        ("miou_present", "mean over the classes present"),
-        ("miou_19", "mean over all 19 (absent = 0)"),
-        ("miou_cityscapes", "mean as cityscapesscripts"),
-        ("pixel_accuracy", "pixels right"),
-    )
+def _mean_rows(models: Sequence[Json], classes: ClassSet) -> list[str]:
+    titles = {key: title for key, (_, title) in means(classes).items()} | {"pixel_accuracy": "pixels right"}
     rest = [""] * (len(models) + 1)
     return [
         row(
             [text, *(percent(model["scores"][key], 2) for model in models), *rest], "sum" + ("" if number else " first")
         )
-        for number, (key, text) in enumerate(means)
+        for number, (key, text) in enumerate(titles.items())
     ]
 
 
@@ -116,8 +123,8 @@ def _bar(share: float | None, absent: bool, color: str, digits: int = 1) -> str:
     return f'<div class="track"><i>{fill}</i><em>{100 * share:.{digits}f}</em></div>'
 
 
-def _swatch(index: int) -> str:
-    return f'<i class="swatch" style="background:rgb{CLASS_COLORS[index]}"></i>'
+def _swatch(classes: ClassSet, index: int) -> str:
+    return f'<i class="swatch" style="background:rgb{classes.colors[index]}"></i>'
 
 
 def stage_table(stages: Json) -> str:
@@ -130,12 +137,13 @@ def stage_table(stages: Json) -> str:
     return table(["ms", *points], rows)
 
 
-def confusion(scores: Json) -> str:
+def confusion(model: Json) -> str:
     """The confusion matrix with rows in percent, classes that do not occur left out."""
-    counts, present = scores["confusion_matrix"]["pixels"], set(CLASS_NAMES) - set(scores["classes_absent"])
-    rows = [index for index, name in enumerate(CLASS_NAMES) if name in present]
+    scores, names = model["scores"], classes_of(model).names
+    counts, present = scores["confusion_matrix"]["pixels"], set(names) - set(scores["classes_absent"])
+    rows = [index for index, name in enumerate(names) if name in present]
     shares = [[pixels / max(sum(counts[index]), 1) for pixels in counts[index]] for index in rows]
-    return matrix(shares, [CLASS_NAMES[index] for index in rows], [*CLASS_NAMES, "unknown"])
+    return matrix(shares, [names[index] for index in rows], [*names, "unknown"])
 
 
 def worst_frame(worst: WorstFrame, frame: Json, seconds: float) -> str:

@@ -88,7 +88,7 @@ class ResultBag:
 
     def add(self, message: RawMessage, image: BagImage, model: str, prediction: Prediction, alpha: float) -> None:
         """Write a prediction; ``alpha`` is the opacity of the overlay's colours, 0..1."""
-        colors = colorize(np.ascontiguousarray(prediction.labels))
+        colors = colorize(np.ascontiguousarray(prediction.labels), colormap=prediction.colormap)
         blended = np.asarray(cv2.addWeighted(image.rgb, 1.0 - alpha, colors, alpha, 0.0), dtype=np.uint8)
         pictures = {"label": prediction.labels, "color": colors, "overlay": blended}
         for output, pixels in pictures.items():

@@ -77,7 +77,7 @@ def _pictures(frame: BagFrame, predictions: Mapping[str, Prediction]) -> dict[st
         confidence = np.asarray(cv2.convertScaleAbs(first.confidence, alpha=255.0), dtype=np.uint8)
         heat = cv2.cvtColor(cv2.applyColorMap(confidence, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
         return {**pictures, "confidence": _small(np.asarray(heat, dtype=np.uint8), ".jpg")}
-    pictures["ground truth"] = _small(colorize(frame.truth), ".png")
+    pictures["ground truth"] = _small(colorize(frame.truth, colormap=first.colormap), ".png")
     return {**pictures, "error": _small(error_picture(frame.truth, first.labels), ".png")}
 
 

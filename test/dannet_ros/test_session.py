@@ -16,7 +16,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32, Float32MultiArray, Header
 
-from dannet_core.classes import CLASS_NAMES
+from dannet_core.class_set import CITYSCAPES
 from dannet_core.inference.camera_image import CameraImage
 from dannet_ros.conversions import to_image, to_rgb
 from dannet_ros.diagnostics import NOTHING_COUNTED, findings, values
@@ -193,4 +193,4 @@ def test_legend_is_latched_for_late_viewers(make_rig: Callable[..., Any]) -> Non
     came: list[Any] = []
     rig.other.create_subscription(Image, "night_seg/legend", came.append, LATCHED_QOS)
     rig.until(lambda: came)
-    np.testing.assert_array_equal(to_rgb(came[0]), legend(CLASS_NAMES))
+    np.testing.assert_array_equal(to_rgb(came[0]), legend(CITYSCAPES))

@@ -261,7 +261,8 @@ class FrameRunner:
         classes, rows, columns = shapes[LOGITS][1:]
         resize, align_corners = request.settings.resize, self._metadata.align_corners
         before = camera_launch(camera, (height, width), half[IMAGE], resize)
-        after = label_launch(camera, (classes, rows, columns), half[LOGITS], align_corners)
+        colormap = self._metadata.classes.colormap
+        after = label_launch(camera, (classes, rows, columns), half[LOGITS], align_corners, colormap)
         scaling = request.scaling(self._metadata)
         return _Plan(
             camera=before,

@@ -13,7 +13,7 @@ from dannet_core.inference.frame import FrameRequest
 from dannet_core.inference.postprocess import EXP_FLOOR, LARGEST_SCORE
 from dannet_core.inference.taps import Taps, resize_taps
 from dannet_core.metadata import ModelMetadata
-from dannet_core.pixels import COLORMAP, IMAGENET_MEAN, IMAGENET_STD
+from dannet_core.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 CHANNELS: Final = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2], "bgra8": [2, 1, 0], "mono8": [0, 0, 0]}
 """Encodings that become RGB by picking channels; the others are decoded on the CPU first."""
@@ -30,7 +30,7 @@ class TorchFrame:
         self._scale, self._offset = (
             self._table(values)[:, None, None] for values in (1 / (255 * IMAGENET_STD), -IMAGENET_MEAN / IMAGENET_STD)
         )
-        self._colors = self._table(COLORMAP)
+        self._colors = self._table(metadata.classes.colormap)
         self._tables: dict[Any, Any] = {}
 
     def upload(self, camera: CameraImage, staging: Any = None) -> Any:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dannet_core.inference.camera_image import ENCODINGS
 from dannet_core.inference.postprocess import axis_positions
 from dannet_core.inference.taps import Taps, resize_taps
-from dannet_core.pixels import COLORMAP, IMAGENET_MEAN, IMAGENET_STD
+from dannet_core.pixels import COLORMAP, IMAGENET_MEAN, IMAGENET_STD, Colormap
 
 BLOCK_COLUMNS: Final = 32
 BLOCK_ROWS: Final = 8
@@ -204,10 +204,16 @@ def camera_launch(camera: CameraFormat, shape: tuple[int, int], half: bool, resi
     return CameraLaunch(_grid(shape), shared_bytes, tables, camera, shape, half, round_rows, stage)
 
 
-def label_launch(camera: CameraFormat, shape: tuple[int, int, int], half: bool, align_corners: bool) -> LabelLaunch:
+def label_launch(
+    camera: CameraFormat,
+    shape: tuple[int, int, int],
+    half: bool,
+    align_corners: bool,
+    colormap: Colormap = COLORMAP,
+) -> LabelLaunch:
     """Plan `logits_to_outputs`: ``shape`` = (classes, rows, columns) of the stride logits."""
     size = (camera.height, camera.width)
-    tables: Tables = {"colors": COLORMAP}
+    tables: Tables = {"colors": colormap}
     stage = []
     for name, samples, pixels, block in zip(
         ("row", "column"), shape[1:], size, (BLOCK_ROWS, BLOCK_COLUMNS), strict=True

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dannet_core.errors import DannetError
+from dannet_core.label_png import LabelCode
 from dannet_ros.replay.bag_reading import open_bag
 from dannet_ros.replay.ground_truth import GroundTruth, open_truth, stamp_of_name
 
@@ -33,7 +34,7 @@ def opened(bags, tmp_path: Path, wanted: list[str], encoding: str = "train_ids")
         bags.write(bag, bags.frames(3), bags.labels(3))
     (tmp_path / "scratch").mkdir(exist_ok=True)
     with open_bag(bag) as reader:
-        return open_truth(reader, wanted, ["/camera/image"], encoding, tmp_path / "scratch")
+        return open_truth(reader, wanted, ["/camera/image"], LabelCode(encoding), tmp_path / "scratch")
 
 
 def test_labels_of_the_usual_topic_are_found_by_stamp(bags, tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def truths(bag: Path, tmp_path: Path, wanted: list[str], topics: list[str]) -> l
     with open_bag(bag) as reader:
         return [
             truth
-            for truth in open_truth(reader, wanted, topics, "train_ids", tmp_path / "scratch")
+            for truth in open_truth(reader, wanted, topics, LabelCode("train_ids"), tmp_path / "scratch")
             if truth is not None
         ]
 

@@ -9,6 +9,7 @@ import pytest
 from png_files import png
 
 from dannet_core.errors import DannetError
+from dannet_core.label_png import LabelCode
 from dannet_core.pixels import write_png
 from dannet_ros.replay.bag_reading import open_bag
 from dannet_ros.replay.frame_files import FrameFiles
@@ -49,7 +50,7 @@ def found(bags, tmp_path: Path, data: bytes, where: str) -> np.ndarray:
     (tmp_path / "scratch").mkdir()
     with open_bag(bag) as reader:
         wanted = "/gt" if where == "topic" else str(folder)
-        (truth,) = open_truth(reader, [wanted], ["/camera/image"], "train_ids", tmp_path / "scratch")
+        (truth,) = open_truth(reader, [wanted], ["/camera/image"], LabelCode("train_ids"), tmp_path / "scratch")
     return truth.find(bags.START_NS, IDS.shape)
 
 
@@ -76,7 +77,7 @@ def test_raw_labels_in_colour_are_read_only_with_equal_channels(bags, tmp_path, 
         recorder.image("/gt", 0, np.dstack([IDS, IDS, IDS + np.uint8(step)]))
     (tmp_path / "scratch").mkdir()
     with open_bag(tmp_path / "bag") as reader:
-        arguments = (reader, ["/gt"], ["/camera/image"], "train_ids", tmp_path / "scratch")
+        arguments = (reader, ["/gt"], ["/camera/image"], LabelCode("train_ids"), tmp_path / "scratch")
         if said:
             with pytest.raises(DannetError, match=said):
                 open_truth(*arguments)
