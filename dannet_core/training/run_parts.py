@@ -242,7 +242,7 @@ def build_adaptation(
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
     adaptation = Adaptation(
         networks,
-        _metadata(config, mode, class_shares),
+        _metadata(config, mode, class_shares, net.align_corners),
         optimisers,
         precision,
         DomainStep(networks, config.loss, weights, precision, processes),
@@ -264,7 +264,9 @@ def _start_from(config: TrainConfig, net: DANNet, day: Discriminator, night: Dis
             discriminator.load_state_dict(load_discriminator(beside).state_dict())
 
 
-def _metadata(config: TrainConfig, mode: str, class_shares: tuple[float, ...]) -> ModelMetadata:
+def _metadata(
+    config: TrainConfig, mode: str, class_shares: tuple[float, ...], align_corners: bool
+) -> ModelMetadata:
     model = config.model
     branches = (model.aspp_branches or 4) if model.arch == "deeplabv2" else 0
     return ModelMetadata(
@@ -274,4 +276,5 @@ def _metadata(config: TrainConfig, mode: str, class_shares: tuple[float, ...]) -
         aspp_branches=branches,
         class_shares=class_shares,
         input_size=model.input_size,
+        align_corners=align_corners,
     )
