@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dannet_core.deploy.single_island import SINGLE, keep_attention_single
 from dannet_core.errors import SettingsError, require
 
 HALF_SCALES_OPSET: Final = 19
@@ -15,7 +16,7 @@ _FLOAT_INPUTS: Final = {"Resize": (2,)}
 
 
 def to_half(model: Any) -> Any:
-    """A copy of a `ModelProto` with half weights and computation.
+    """A copy of a `ModelProto` with half weights and computation, but for its linear attention.
 
     Args:
         model: every float tensor inside is float32; no node is a Cast to a float type.
@@ -27,9 +28,11 @@ def to_half(model: Any) -> Any:
     halved = onnx.ModelProto()
     halved.CopyFrom(model)
     graph = halved.graph
+    keep_attention_single(onnx, graph)
     kept = {node.input[i] for node in graph.node for i in _FLOAT_INPUTS.get(node.op_type, ()) if i < len(node.input)}
     for tensor in graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in kept:
+        single = tensor.name in kept or tensor.name.endswith(SINGLE)
+        if tensor.data_type == onnx.TensorProto.FLOAT and not single:
             tensor.CopyFrom(
                 onnx.numpy_helper.from_array(_half(onnx.numpy_helper.to_array(tensor), tensor.name), tensor.name)
             )
