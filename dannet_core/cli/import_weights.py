@@ -24,9 +24,7 @@ DESCRIPTION = (
 class Settings:
     """Options of `dannet import_weights`."""
 
-    arch: str = option(
-        "architecture of the checkpoints", choices=("pspnet", "deeplabv2", "refinenet", "efficientvit")
-    )
+    arch: str = option("architecture of the checkpoints", choices=("pspnet", "deeplabv2", "refinenet", "efficientvit"))
     segmentation: str = option("FILE: the segmentation network's checkpoint")
     out: Path = option(".safetensors to write")
     relighting: str | None = option("FILE: the relighting network's checkpoint; needed by all but efficientvit", None)

@@ -13,7 +13,7 @@ _ONE_FLOAT_INPUT: Final = frozenset({"Reshape", "Slice", "Split"})
 
 
 def keep_attention_single(onnx: Any, graph: Any) -> None:
-    """Put casts to float32 before the attention of a graph that is to become half, and casts to half behind it, in place.
+    """Put casts to float32 before the attention of a graph that is to become half, casts to half behind it, in place.
 
     Its constants are copied, under names that end in `SINGLE`.
 

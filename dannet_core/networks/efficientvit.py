@@ -1,9 +1,10 @@
-"""EfficientViT (Cai et al., ICCV 2023): convolutions, multi-scale linear attention, and a light head; timm's backbone."""
+"""EfficientViT (Cai et al., ICCV 2023): convolutions and linear attention, timm's backbone, and the paper's head."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,7 +49,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the branch to its input."""
-        return self.branch(x) + x
+        return torch.add(x, self.branch(x))
 
 
 class EfficientViT(nn.Module):

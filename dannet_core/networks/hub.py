@@ -16,7 +16,7 @@ def local_file(name: str) -> Path:
     """A file on this disk: ``name`` itself, or what the hub has under it.
 
     Args:
-        name: a path, or ``hf://OWNER/REPO/PATH``; ``hf://OWNER/REPO@REVISION/PATH`` for a fixed state of the repository.
+        name: a path, or ``hf://OWNER/REPO/PATH``; ``hf://OWNER/REPO@REVISION/PATH`` for one state of the repository.
 
     Raises:
         SettingsError: a name of the hub without one of its parts.

@@ -206,7 +206,7 @@ def _discriminator(path: str | Path) -> Discriminator:
 
 
 def _load(module: torch.nn.Module, network: str, path: str | Path) -> None:
-    released = _read_state(path)
+    released = read_state(path)
     own = module.state_dict()
     check_state(released, {released_key(network, key): tensor for key, tensor in own.items()}, path)
     # Copies, because two entries of a checkpoint may share memory, which training would turn into tied weights.
@@ -214,8 +214,15 @@ def _load(module: torch.nn.Module, network: str, path: str | Path) -> None:
     module.load_state_dict(renamed, strict=True, assign=True)
 
 
-def _read_state(path: str | Path) -> dict[str, Tensor]:
-    """A plain state dict; torch's restricted reader refuses every pickle that names code."""
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """A plain state dict from a pickle; torch's restricted reader refuses every one that names code.
+
+    Args:
+        path: with or without ``state_dict`` around it; a ``module.`` before every key is taken away.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or holds anything but tensors by name.
+    """
     if not Path(path).is_file():
         raise ModelFileError(f"{path}: no such checkpoint file")
     try:

@@ -69,6 +69,15 @@ def load_weights(path: str | Path) -> DANNet:
     return net.eval()
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a `.safetensors` file, whoever wrote it.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+    """
+    return _read(path)[1]
+
+
 def load_metadata(path: str | Path) -> ModelMetadata:
     """The metadata of a weight file, without reading its weights.
 

@@ -37,6 +37,11 @@ class ModelConfig:
 
     arch: str = option("architecture", "pspnet", choices=tuple(BACKBONES))
     backbone: str | None = option(f"{_BACKBONES}; unset: the last", None)
+    backbone_weights: str | None = option(
+        "what a new backbone starts from: none (random), imagenet (downloaded by torchvision or timm), or a file of "
+        "weights under their names or this project's",
+        None,
+    )
     relighting_width: int = option("channels of the relighting network's first layer; 0 = no relighting", 64)
     relighting_start: str = option(
         "what a new relighting network adds at first: nothing (identity), or something random, as released",

@@ -18,7 +18,9 @@ from dannet_core.networks.weights import save_discriminator
 from dannet_core.settings import to_plain
 from dannet_core.training.config import TrainConfig
 
-MAY_CHANGE = frozenset({"run_dir", "resume", "device", "watch", "init", "data.workers", "preset"})
+MAY_CHANGE = frozenset(
+    {"run_dir", "resume", "device", "watch", "init", "model.backbone_weights", "data.workers", "preset"}
+)
 """Settings that a resumed run may have otherwise than the run it continues."""
 
 

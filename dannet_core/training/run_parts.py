@@ -23,6 +23,7 @@ from dannet_core.inference.backends.pytorch import PyTorchBackend
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet
+from dannet_core.networks.backbone_weights import load_backbone_weights
 from dannet_core.networks.build import build_discriminator
 from dannet_core.networks.deeplabv2 import DeepLabV2
 from dannet_core.networks.discriminator import Discriminator
@@ -224,6 +225,7 @@ def build_adaptation(
     day, night = (build_discriminator(width=model.discriminator_width) for _ in range(2))
     if isinstance(net.segmentation, PSPNet | DeepLabV2):
         net.segmentation.run_auxiliary = config.loss.auxiliary > 0
+    _start_backbone(config, net, processes)
     _start_from(config, net, day, night)
     if optimiser.sync_batch_norm and processes.count > 1:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]  # torch's own
@@ -252,6 +254,21 @@ def build_adaptation(
     return adaptation
 
 
+def _start_backbone(config: TrainConfig, net: DANNet, processes: Processes) -> None:
+    """Load ``model.backbone_weights`` and say what was taken; a resumed run has its own."""
+    model = config.model
+    if model.backbone_weights is None or config.resume:
+        return
+    if config.init is not None:
+        raise SettingsError(
+            f"model.backbone_weights, init: got '{model.backbone_weights}' and '{config.init}', expected one of them"
+        )
+    backbone = model.backbone or BACKBONES[model.arch][-1]
+    said = load_backbone_weights(net.segmentation, model.arch, backbone, model.backbone_weights)
+    if processes.is_first:
+        print(said, flush=True)
+
+
 def _start_from(config: TrainConfig, net: DANNet, day: Discriminator, night: Discriminator) -> None:
     """Load ``init``: its segmentation network, its relighting network where it has one, discriminators beside it."""
     if config.init is None:
@@ -264,9 +281,7 @@ def _start_from(config: TrainConfig, net: DANNet, day: Discriminator, night: Dis
             discriminator.load_state_dict(load_discriminator(beside).state_dict())
 
 
-def _metadata(
-    config: TrainConfig, mode: str, class_shares: tuple[float, ...], align_corners: bool
-) -> ModelMetadata:
+def _metadata(config: TrainConfig, mode: str, class_shares: tuple[float, ...], align_corners: bool) -> ModelMetadata:
     model = config.model
     branches = (model.aspp_branches or 4) if model.arch == "deeplabv2" else 0
     return ModelMetadata(

@@ -14,7 +14,7 @@ PIXELS, CHANNELS = 4096, 4
 
 
 def attention_model(eps: float = 1e-5) -> onnx.ModelProto:
-    """Queries, keys and values by ReLUs from one picture; the last channel of the values is 1, for what is divided by."""
+    """Queries, keys and values of one picture; the last channel of the values is 1, for what is divided by."""
     nodes = [
         helper.make_node("Relu", ["picture"], ["k"]),
         helper.make_node("Transpose", ["k"], ["kt"], perm=[1, 0]),

@@ -49,5 +49,7 @@ def test_a_name_without_one_of_its_parts_is_refused(name):
 def test_a_path_is_left_as_it_is_and_needs_no_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     assert local_file("weights/b0.pt") == Path("weights/b0.pt")
-    with pytest.raises(MissingPackageError, match="huggingface_hub is needed to read hf://a/b/c but cannot be imported"):
+    with pytest.raises(
+        MissingPackageError, match="huggingface_hub is needed to read hf://a/b/c but cannot be imported"
+    ):
         local_file("hf://a/b/c")

@@ -47,8 +47,7 @@ def test_a_relighting_network_on_top_changes_no_label(tmp_path, state):
         ({"head.extra": torch.zeros(2)}, r"key 'head.extra': got shape \(2,\), expected no such key"),
         (
             {"backbone.stages.2.op_list.1.context_module.main.qkv.conv.weight": torch.zeros(96, 64, 1, 1)},
-            r"key 'backbone.stages.2.op_list.1.context_module.main.qkv.conv.weight': got shape \(96, 64, 1, 1\), "
-            r"expected \(192, 64, 1, 1\)",
+            r"context_module.main.qkv.conv.weight': got shape \(96, 64, 1, 1\), expected \(192, 64, 1, 1\)",
         ),
         ({"head.middle.op_list.0.main.depth_conv.norm.bias": torch.full((128,), torch.inf)}, "holds NaN or infinite"),
     ],
@@ -63,7 +62,9 @@ def test_the_first_key_that_does_not_fit_is_named(changes, message, tmp_path, st
 
 def test_the_checkpoint_of_another_size_and_an_unknown_backbone_are_refused(tmp_path, state):
     torch.save({"state_dict": state("b0")}, tmp_path / "net.pt")
-    with pytest.raises(ModelFileError, match=r"got shape \(8, 3, 3, 3\), expected \(16, 3, 3, 3\): these weights belong"):
+    with pytest.raises(
+        ModelFileError, match=r"got shape \(8, 3, 3, 3\), expected \(16, 3, 3, 3\): these weights belong"
+    ):
         import_efficientvit(tmp_path / "net.pt", "b1")
     with pytest.raises(SettingsError, match="backbone: got 'b7', expected one of b0, b1 for efficientvit"):
         import_efficientvit(tmp_path / "net.pt", "b7")
