@@ -90,6 +90,7 @@ EXTRAS = {
         "torch>=2.9,<3",
         "tensorboard>=2.17,<3",
         "torchvision>=0.24,<1",
+        "timm>=1.0.31,<2",
         "safetensors>=0.5,<1",
         "onnx>=1.17,<2",
         "onnxscript>=0.5,<1",

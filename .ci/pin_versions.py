@@ -3,7 +3,19 @@
 import sys
 
 # These no longer release for Python 3.10, which gets the newest that does.
-NEED_311 = {"apsw", "imageio", "networkx", "numpy", "onnxruntime", "pillow", "scikit-image", "scipy", "tifffile"}
+NEED_311 = {
+    "apsw",
+    "httpcore2",
+    "httpx2",
+    "imageio",
+    "networkx",
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "scikit-image",
+    "scipy",
+    "tifffile",
+}
 LINES = sorted(line.strip() for line in sys.stdin if "==" in line and "@" not in line)
 
 print("# Versions that CI and the demo install; written by `make lock`.")

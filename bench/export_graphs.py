@@ -37,6 +37,7 @@ MODELS = {
     "pspnet": ("resnet101", 64, 0),
     "deeplabv2": ("resnet101", 64, 4),
     "refinenet": ("resnet101", 64, 0),
+    "efficientvit": ("b0", 0, 0),
     "lraspp": ("mobilenet_v3_large", 16, 0),
 }
 
@@ -75,7 +76,7 @@ def measure(arch: str, size: tuple[int, int], settings: Settings) -> dict[str, A
     backbone, width, branches = MODELS[arch]
     torch.manual_seed(0)
     net = build_dannet(arch, backbone=backbone, relighting_width=width).eval()
-    metadata = ModelMetadata(arch, backbone, width, branches, source="random")
+    metadata = ModelMetadata(arch, backbone, width, branches, align_corners=net.align_corners, source="random")
     figures: dict[str, Any] = {"arch": arch, "backbone": backbone, "size": list(size)}
     if settings.frames:
         calibrate(net)

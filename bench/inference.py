@@ -29,8 +29,11 @@ BACKBONES = {
     "pspnet": "resnet101",
     "deeplabv2": "resnet101",
     "refinenet": "resnet101",
+    "efficientvit": "b0",
     "lraspp": "mobilenet_v3_large",
 }
+RELIGHTING_WIDTHS = {"efficientvit": 0, "lraspp": 16}
+"""The others have the paper's 64."""
 RELEASED_CLASSES = {"pspnet": "PSPNet", "deeplabv2": "Deeplab", "refinenet": "RefineNet"}
 CAMERA_SIZE = (1080, 1920)
 RELEASED_INPUT_SIZE = (540, 960)
@@ -51,12 +54,17 @@ def make_weights(arch: str, work: Path) -> Path:
         from dannet_core.networks import build_dannet, save_weights
 
         torch.manual_seed(0)
-        width = 16 if arch == "lraspp" else 64
+        width = RELIGHTING_WIDTHS.get(arch, 64)
         branches = {"deeplabv2": 4}.get(arch, 0)
         net = build_dannet(arch, backbone=BACKBONES[arch], relighting_width=width)
         calibrate(net)
         described = ModelMetadata(
-            arch, BACKBONES[arch], relighting_width=width, aspp_branches=branches, source="random weights, for timing"
+            arch,
+            BACKBONES[arch],
+            relighting_width=width,
+            aspp_branches=branches,
+            align_corners=net.align_corners,
+            source="random weights, for timing",
         )
         save_weights(net, path, described)
     return path

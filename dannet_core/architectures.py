@@ -11,6 +11,7 @@ BACKBONES: Final = MappingProxyType(
         "pspnet": RESNETS,
         "deeplabv2": RESNETS,
         "refinenet": RESNETS,
+        "efficientvit": ("b0", "b1"),
         "lraspp": ("mobilenet_v3_large",),
     }
 )

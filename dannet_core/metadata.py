@@ -22,8 +22,8 @@ class ModelMetadata:
     """Describes one model; every field survives the trip through a file's string-to-string header.
 
     Attributes:
-        arch: ``pspnet``, ``deeplabv2``, ``refinenet`` or ``lraspp``.
-        backbone: ``resnet18``, ``resnet50``, ``resnet101`` or ``mobilenet_v3_large``.
+        arch: a name in `dannet_core.architectures.BACKBONES`.
+        backbone: one of that network's.
         relighting_width: channels of the relighting network's first convolution; 64 in the paper.
         aspp_branches: DeepLab-v2 only: 4 as in the paper, 2 as the released weights were trained; 0 elsewhere.
         class_names: in train-id order.

@@ -1,17 +1,23 @@
-"""`dannet import_weights`: the released DANNet checkpoints to `.safetensors`."""
+"""`dannet import_weights`: public checkpoints, DANNet's own and EfficientViT's, to `.safetensors`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dannet_core.errors import SettingsError, require
 from dannet_core.settings import option
 
+if TYPE_CHECKING:
+    from dannet_core.metadata import ModelMetadata
+    from dannet_core.networks import DANNet
+    from dannet_core.networks.discriminator import Discriminator
+
 DESCRIPTION = (
-    "Reads the released .pth files, or checkpoints of their networks in a training program's wrapper, without running "
-    "code and writes one .safetensors, with --discriminators also "
-    "OUT.discriminator_{day,night}.safetensors, to continue training."
+    "Reads checkpoints (.pth, .pt), alone or in a training program's wrapper, without running code and writes one "
+    ".safetensors, with --discriminators also OUT.discriminator_{day,night}.safetensors, to continue training. "
+    "A FILE may be hf://OWNER/REPO/PATH."
 )
 
 
@@ -19,28 +25,57 @@ DESCRIPTION = (
 class Settings:
     """Options of `dannet import_weights`."""
 
-    arch: str = option("architecture of the checkpoints", choices=("pspnet", "deeplabv2", "refinenet"))
-    segmentation: Path = option("the segmentation network's .pth")
-    relighting: Path = option("the relighting network's .pth")
+    arch: str = option("architecture of the checkpoints", choices=("pspnet", "deeplabv2", "refinenet", "efficientvit"))
+    segmentation: str = option("FILE: the segmentation network's checkpoint")
     out: Path = option(".safetensors to write")
-    discriminators: tuple[Path, Path] | None = option("the day and the night discriminator's .pth", None)
+    relighting: str | None = option("FILE: the relighting network's checkpoint; needed by all but efficientvit", None)
+    discriminators: tuple[str, str] | None = option("FILE of the day and of the night discriminator", None)
+    backbone: str | None = option("efficientvit: b0 or b1; unset: b1", None)
+    relighting_width: int = option(
+        "efficientvit: width of an untrained relighting network before it, which starts as the identity; 0 = none", 0
+    )
 
 
 def run(settings: Settings) -> int:
     """Convert; all files are read and checked before the first is written."""
-    require("torch", "read the released checkpoints", "pip install 'dannet_ros[train]'")
-    from dannet_core.networks.official import OFFICIAL_SIZE, import_official
+    require("torch", "read checkpoints", "pip install 'dannet_ros[train]'")
     from dannet_core.networks.weights import save_discriminator, save_weights
 
     if settings.out.suffix != ".safetensors":
         raise SettingsError(f"out: got '{settings.out}', expected a name that ends in .safetensors")
-    net, metadata, discriminators = import_official(
-        settings.arch, settings.segmentation, settings.relighting, settings.discriminators
-    )
-    written = [save_weights(net, settings.out, metadata.replace(input_size=OFFICIAL_SIZE))]
+    read = _efficientvit if settings.arch == "efficientvit" else _dannet
+    net, metadata, discriminators = read(settings)
+    written = [save_weights(net, settings.out, metadata)]
     for name, discriminator in zip(("day", "night"), discriminators, strict=False):
         path = settings.out.with_suffix(f".discriminator_{name}.safetensors")
         written.append(save_discriminator(discriminator, path))
     parameters = sum(p.numel() for p in net.parameters())
     print(f"{settings.arch}, {parameters / 1e6:.2f} M parameters: wrote {', '.join(map(str, written))}")
     return 0
+
+
+def _efficientvit(settings: Settings) -> tuple[DANNet, ModelMetadata, tuple[Discriminator, ...]]:
+    from dannet_core.networks.hub import local_file
+    from dannet_core.networks.official import import_efficientvit
+
+    for name, value in (("relighting", settings.relighting), ("discriminators", settings.discriminators)):
+        if value is not None:
+            raise SettingsError(f"{name}: got '{value}', expected none: EfficientViT's authors released none")
+    path = local_file(settings.segmentation)
+    net, metadata = import_efficientvit(path, settings.backbone, settings.relighting_width)
+    return net, metadata, ()
+
+
+def _dannet(settings: Settings) -> tuple[DANNet, ModelMetadata, tuple[Discriminator, ...]]:
+    from dannet_core.networks.hub import local_file
+    from dannet_core.networks.official import OFFICIAL_SIZE, import_official
+
+    if settings.relighting is None:
+        raise SettingsError(f"--relighting is required: the relighting network's checkpoint of {settings.arch}")
+    if settings.backbone not in (None, "resnet101") or settings.relighting_width:
+        raise SettingsError("backbone, relighting_width: only for efficientvit: the released networks have theirs")
+    pair = settings.discriminators
+    files = (local_file(settings.segmentation), local_file(settings.relighting))
+    both = None if pair is None else (local_file(pair[0]), local_file(pair[1]))
+    net, metadata, discriminators = import_official(settings.arch, *files, both)
+    return net, metadata.replace(input_size=OFFICIAL_SIZE), discriminators

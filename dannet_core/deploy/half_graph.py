@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dannet_core.deploy.single_island import keep_attention_single
 from dannet_core.errors import SettingsError, require
 
 HALF_SCALES_OPSET: Final = 19
@@ -15,7 +16,7 @@ _FLOAT_INPUTS: Final = {"Resize": (2,)}
 
 
 def to_half(model: Any) -> Any:
-    """A copy of a `ModelProto` with half weights and computation.
+    """A copy of a `ModelProto` with half weights and computation, but for its linear attention.
 
     Args:
         model: every float tensor inside is float32; no node is a Cast to a float type.
@@ -27,7 +28,9 @@ def to_half(model: Any) -> Any:
     halved = onnx.ModelProto()
     halved.CopyFrom(model)
     graph = halved.graph
+    own = keep_attention_single(onnx, graph)
     kept = {node.input[i] for node in graph.node for i in _FLOAT_INPUTS.get(node.op_type, ()) if i < len(node.input)}
+    kept |= own
     for tensor in graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(

@@ -94,7 +94,7 @@ class LabelGraph(nn.Module):
         """The best class of the re-weighted, bilinearly upsampled logits."""
         _, stride_logits, _ = self.net.at_stride(image.to(next(self.net.parameters()).dtype))
         scores = stride_logits.float() * self.factor + self.offset
-        return upsample(scores, self.size).argmax(dim=1).to(torch.uint8)
+        return upsample(scores, self.size, self.net.align_corners).argmax(dim=1).to(torch.uint8)
 
 
 class MatrixPool(nn.Module):

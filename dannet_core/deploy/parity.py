@@ -53,7 +53,7 @@ def check_parity(net: DANNet, onnx_path: str | Path, frames: Sequence[npt.NDArra
     """Run the network and its exported graph on the same frames, on the CPU.
 
     Labels are the argmax of the re-weighted stride logits (std 0.16) after bilinear upsampling with
-    ``align_corners=True`` to the input size.
+    the network's ``align_corners`` to the input size.
 
     Args:
         net: in eval mode, on the CPU.
@@ -80,7 +80,8 @@ def check_parity(net: DANNet, onnx_path: str | Path, frames: Sequence[npt.NDArra
         max_abs = max(max_abs, float((logits - theirs).abs().max()))
         relit_max_abs = max(relit_max_abs, float(np.abs(relit[0].numpy() - np.asarray(deployed.relit)).max()))
         size = (frame.shape[-2], frame.shape[-1])
-        same = _labels(logits * weights, size) == _labels(theirs * weights, size)
+        ours, deployed_labels = (_labels(one * weights, size, net.align_corners) for one in (logits, theirs))
+        same = ours == deployed_labels
         equal += float(same.float().mean())
     backend.close()
     return ParityReport(
@@ -121,7 +122,8 @@ def check_label_parity(
         _, logits = _run_network(net, named)
         (labels,) = session.run(None, {INPUT_NAME: named.image})
         size = (labels.shape[-2], labels.shape[-1])
-        equal += float((upsample_labels(scale_logits(logits[0].numpy(), scaling), size) == labels[0]).mean())
+        scores = scale_logits(logits[0].numpy(), scaling)
+        equal += float((upsample_labels(scores, size, net.align_corners) == labels[0]).mean())
     unknown = float("nan")
     return ParityReport(unknown, unknown, equal / len(frames), unknown, metadata.precision)
 
@@ -197,5 +199,5 @@ def _run_network(net: DANNet, frame: NamedFrame) -> tuple[Tensor, Tensor]:
     return relit, logits
 
 
-def _labels(stride_logits: Tensor, size: tuple[int, int]) -> Tensor:
-    return upsample(stride_logits, size).argmax(dim=1)
+def _labels(stride_logits: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    return upsample(stride_logits, size, align_corners).argmax(dim=1)

@@ -32,9 +32,8 @@ def build_dannet(
     """Build a DANNet with random weights, in training mode.
 
     Args:
-        arch: ``pspnet``, ``deeplabv2``, ``refinenet`` or ``lraspp``.
-        backbone: ``resnet18``, ``resnet50`` or ``resnet101``; ``mobilenet_v3_large`` for ``lraspp``. None: the last of
-            `BACKBONES`.
+        arch: a name in `BACKBONES`.
+        backbone: one of that network's there; None: the last.
         num_classes: 2 to 255.
         relighting_width: channels of the relighting network's first convolution, 64 in the paper; 0 builds none and
             leaves the image as it is (source-only training, and an ablation of the paper).
@@ -43,7 +42,7 @@ def build_dannet(
 
     Raises:
         SettingsError: an argument is out of its range.
-        MissingPackageError: ``lraspp`` without torchvision.
+        MissingPackageError: ``efficientvit`` without timm, ``lraspp`` without torchvision.
     """
     _check(arch in BACKBONES, "arch", arch, "one of " + ", ".join(BACKBONES))
     backbones = BACKBONES[arch]

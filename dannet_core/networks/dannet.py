@@ -15,11 +15,11 @@ class DannetOutput(NamedTuple):
     """What `DANNet` returns for N x 3 x H x W images.
 
     Attributes:
-        logits: N x K x H x W, ``stride_logits`` upsampled bilinearly with ``align_corners=True``.
+        logits: N x K x H x W, ``stride_logits`` upsampled bilinearly with the network's ``align_corners``.
         relit: N x 3 x H x W, ImageNet-normalised RGB.
         stride_logits: N x K x h x w as the head makes them, h and w about H/8 and W/8 (H/4 and W/4 in RefineNet). They
-            span exactly the input image at every H and W, odd ones included: upsampled with ``align_corners=True`` to
-            any size they cover what the image covers.
+            span exactly the input image at every H and W, odd ones included: upsampled with the network's
+            ``align_corners`` to any size they cover what the image covers.
         aux: N x K x H x W logits of the auxiliary head; None in eval mode, and in networks without one.
     """
 
@@ -35,12 +35,17 @@ class DANNet(nn.Module):
     Args:
         relighting: N x 3 x H x W to the relit image of the same shape.
         segmentation: N x 3 x H x W to logits at its own stride and, while training, auxiliary ones (or None).
+
+    Attributes:
+        align_corners: how the logits are to be upsampled: the segmentation network's attribute of that name; True, as
+            in the paper, where it has none.
     """
 
     def __init__(self, relighting: nn.Module, segmentation: nn.Module) -> None:
         super().__init__()
         self.relighting = relighting
         self.segmentation = segmentation
+        self.align_corners = bool(getattr(segmentation, "align_corners", True))
 
     def forward(self, x: Tensor) -> DannetOutput:
         """Relight and segment.
@@ -54,10 +59,10 @@ class DANNet(nn.Module):
         relit, stride_logits, stride_aux = self.at_stride(x)
         size = (x.shape[-2], x.shape[-1])
         return DannetOutput(
-            logits=upsample(stride_logits, size),
+            logits=upsample(stride_logits, size, self.align_corners),
             relit=relit,
             stride_logits=stride_logits,
-            aux=None if stride_aux is None else upsample(stride_aux, size),
+            aux=None if stride_aux is None else upsample(stride_aux, size, self.align_corners),
         )
 
     def at_stride(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -73,9 +78,9 @@ class DANNet(nn.Module):
         return relit, stride_logits, stride_aux
 
 
-def upsample(stride_logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """N x K x h x w to N x K x H x W, bilinear with ``align_corners=True``, as everywhere in DANNet."""
-    return functional.interpolate(stride_logits, size=size, mode="bilinear", align_corners=True)
+def upsample(stride_logits: Tensor, size: tuple[int, int], align_corners: bool = True) -> Tensor:
+    """N x K x h x w to N x K x H x W, bilinear; with ``align_corners=True`` as everywhere in the paper's networks."""
+    return functional.interpolate(stride_logits, size=size, mode="bilinear", align_corners=align_corners)
 
 
 def check_images(x: Tensor) -> None:

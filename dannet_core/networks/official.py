@@ -1,4 +1,4 @@
-"""The checkpoints of the released DANNet code, read without unpickling and renamed to this project's keys."""
+"""Public checkpoints, of the released DANNet code and of EfficientViT's authors: read without unpickling, renamed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Final
 
 import torch
 
+from dannet_core.architectures import BACKBONES
 from dannet_core.classes import NUM_CLASSES
 from dannet_core.errors import ModelFileError, SettingsError
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks.build import build_dannet, build_discriminator, shapes_only
 from dannet_core.networks.dannet import DANNet
 from dannet_core.networks.discriminator import Discriminator
-from dannet_core.networks.state_dicts import as_expected, unwrapped
+from dannet_core.networks.relighting import Relighting
+from dannet_core.networks.state_dicts import State, as_expected, unwrapped
 from dannet_core.networks.weights import check_state, one_line
 
+OFFICIAL_ARCHS: Final = ("pspnet", "deeplabv2", "refinenet")
 OFFICIAL_ASPP_BRANCHES: Final = 2
 OFFICIAL_SIZE: Final = (540, 960)
 """Height and width at which the released networks are evaluated."""
@@ -51,6 +54,28 @@ def _refine_block(ours: int, released: int) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _conv_and_norm(ours: str, theirs: str, first: int = 0) -> tuple[tuple[str, str], ...]:
+    """A convolution and its batch norm, at ``first`` and the next place of a sequence of ours."""
+    return tuple((rf"{ours}\.{first + i}\.", f"{theirs}.{part}.") for i, part in enumerate(("conv", "norm")))
+
+
+_EFFICIENTVIT: Final = (
+    (r"backbone\.stem_in_conv\.", "backbone.input_stem.op_list.0."),
+    (r"backbone\.stem_res0\.", "backbone.input_stem.op_list.1."),
+    (r"backbone\.stages_(\d)\.blocks\.", r"backbone.stages.\1.op_list."),
+    # Ours from fine to coarse, theirs from coarse to fine, where all but the finest are followed by their upsampling.
+    *_conv_and_norm(r"projections\.0", "head.input_ops.2"),
+    *_conv_and_norm(r"projections\.1", "head.input_ops.1.op_list.0"),
+    *_conv_and_norm(r"projections\.2", "head.input_ops.0.op_list.0"),
+    *(
+        rule
+        for i, part in enumerate(("inverted_conv", "depth_conv", "point_conv"))
+        for rule in _conv_and_norm(r"blocks\.(\d)\.branch", rf"head.middle.op_list.\1.main.{part}", 3 * i)
+    ),
+    *_conv_and_norm(r"expansion", "head.output_ops.0.op_list.0"),
+    (r"classifier\.", "head.output_ops.0.op_list.1.conv."),
+)
+
 RELEASED_NAMES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "pspnet": (
         *_DEEP_STEM,
@@ -72,6 +97,7 @@ RELEASED_NAMES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         *(rule for i in range(4) for rule in _refine_block(i, i + 1)),
         (r"classifier\.", "clf_conv."),
     ),
+    "efficientvit": _EFFICIENTVIT,
     "relighting": (
         (r"encoder\.", "model."),
         *((rf"residual\.{i}\.branch\.", f"model.{10 + i}.conv_block.") for i in range(3)),
@@ -86,7 +112,7 @@ def released_key(network: str, key: str) -> str:
     """The name a key of our state dict has in the released checkpoints.
 
     Args:
-        network: ``pspnet``, ``deeplabv2``, ``refinenet``, ``relighting`` or ``discriminator``.
+        network: a key of `RELEASED_NAMES`.
         key: of that network's own state dict, e.g. ``backbone.stem.0.weight``.
     """
     for pattern, name in RELEASED_NAMES[network]:
@@ -108,7 +134,7 @@ def import_official(
     `dannet_core.networks.state_dicts`.
 
     Args:
-        arch: ``pspnet``, ``deeplabv2`` or ``refinenet``.
+        arch: one of `OFFICIAL_ARCHS`.
         segmentation_path: the segmentation network's checkpoint.
         relighting_path: the relighting network's checkpoint.
         discriminator_paths: the checkpoints of the day and the night discriminator, or None.
@@ -122,7 +148,7 @@ def import_official(
         ModelFileError: a file is missing, damaged, holds anything but tensors, or does not fit the network; the first
             key that does not fit is named as the file names it, with both shapes.
     """
-    if arch not in {"pspnet", "deeplabv2", "refinenet"}:
+    if arch not in OFFICIAL_ARCHS:
         raise SettingsError(f"arch: got '{arch}', expected pspnet, deeplabv2 or refinenet: no other was released")
     branches = OFFICIAL_ASPP_BRANCHES if arch == "deeplabv2" else 0
     with shapes_only():
@@ -140,6 +166,42 @@ def import_official(
     return net.eval(), metadata, discriminators
 
 
+def import_efficientvit(
+    path: str | Path, backbone: str | None = None, relighting_width: int = 0
+) -> tuple[DANNet, ModelMetadata]:
+    """Read a Cityscapes checkpoint of EfficientViT's authors: one network that knows the day.
+
+    Args:
+        path: the checkpoint, with or without ``state_dict`` around it.
+        backbone: ``b0`` or ``b1``; None: the largest.
+        relighting_width: of a relighting network to put before it, untrained: it starts as the identity, so that no
+            label changes. 0: none.
+
+    Returns:
+        The network on the CPU in eval mode, and the metadata to save it with.
+
+    Raises:
+        SettingsError: ``backbone`` or ``relighting_width`` is out of its range.
+        ModelFileError: as in `import_official`.
+        MissingPackageError: timm is not installed.
+    """
+    with shapes_only():
+        net = build_dannet("efficientvit", backbone=backbone, relighting_width=relighting_width)
+    _load(net.segmentation, "efficientvit", path)
+    if relighting_width:
+        net.relighting = Relighting(relighting_width)
+        net.relighting.start_as_identity()
+    metadata = ModelMetadata(
+        arch="efficientvit",
+        backbone=backbone or BACKBONES["efficientvit"][-1],
+        relighting_width=relighting_width,
+        align_corners=net.align_corners,
+        trained=True,
+        source=f"checkpoint of EfficientViT's authors, {Path(path).name}",
+    )
+    return net.eval(), metadata
+
+
 def _discriminator(path: str | Path) -> Discriminator:
     with shapes_only():
         discriminator = build_discriminator(NUM_CLASSES)
@@ -150,11 +212,24 @@ def _discriminator(path: str | Path) -> Discriminator:
 def _load(module: torch.nn.Module, network: str, path: str | Path) -> None:
     own = module.state_dict()
     expected = {released_key(network, key): tensor for key, tensor in own.items()}
-    released = as_expected(unwrapped(_read(path), expected, path), expected)
+    released = read_state(path, expected)
     check_state(released, expected, path)
     # Copies, because two entries of a checkpoint may share memory, which training would turn into tied weights.
     renamed = {key: released[released_key(network, key)].clone(memory_format=torch.contiguous_format) for key in own}
     module.load_state_dict(renamed, strict=True, assign=True)
+
+
+def read_state(path: str | Path, expected: State) -> State:
+    """A state dict from a pickle, out of whatever is wrapped around it; see `dannet_core.networks.state_dicts`.
+
+    Args:
+        path: the checkpoint.
+        expected: tensors of the names that are looked for.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or holds no state dict, or several that fit.
+    """
+    return as_expected(unwrapped(_read(path), expected, path), expected)
 
 
 def _read(path: str | Path) -> object:

@@ -46,6 +46,7 @@ def save_weights(net: DANNet, path: str | Path, metadata: ModelMetadata) -> Path
         raise ModelFileError(
             f"{path}: metadata 'aspp_branches': got {metadata.aspp_branches}, the network has {branches}"
         )
+    _check_corners(net, metadata, path)
     state = net.state_dict()
     check_state(state, _skeleton(metadata, path).state_dict(), path)
     return _write(state, Path(path), metadata.to_strings())
@@ -57,13 +58,24 @@ def load_weights(path: str | Path) -> DANNet:
     Raises:
         ModelFileError: the file is missing, damaged, not a DANNet weight file, its keys or shapes do not fit the
             network it names (the first that does not is named), or a weight is NaN or infinite.
-        MissingPackageError: ``lraspp`` without torchvision.
+        MissingPackageError: ``efficientvit`` without timm, ``lraspp`` without torchvision.
     """
     header, state = _read(path)
-    net = _skeleton(ModelMetadata.from_strings(header, str(path)), path)
+    metadata = ModelMetadata.from_strings(header, str(path))
+    net = _skeleton(metadata, path)
+    _check_corners(net, metadata, path)
     check_state(state, net.state_dict(), path)
     net.load_state_dict(state, strict=True, assign=True)
     return net.eval()
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a `.safetensors` file, whoever wrote it.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+    """
+    return _read(path)[1]
 
 
 def load_metadata(path: str | Path) -> ModelMetadata:
@@ -163,6 +175,13 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
             )
         if got.is_floating_point() and not torch.isfinite(got).all():
             raise ModelFileError(f"{path}: key '{key}' holds NaN or infinite values, expected finite weights")
+
+
+def _check_corners(net: DANNet, metadata: ModelMetadata, path: str | Path) -> None:
+    if net.align_corners != metadata.align_corners:
+        raise ModelFileError(
+            f"{path}: metadata 'align_corners': got {metadata.align_corners}, {metadata.arch} has {net.align_corners}"
+        )
 
 
 def _skeleton(metadata: ModelMetadata, path: str | Path) -> DANNet:

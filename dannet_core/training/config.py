@@ -17,6 +17,7 @@ TV_KINDS: Final = ("mean", "released")
 EXPOSURE_KINDS: Final = ("l1", "l1_intensity", "released")
 DIVISORS: Final = ("released", "pixels", "pixels_and_classes")
 """The options of `dannet_core.losses`, repeated so that `--help` needs no torch; a test holds them equal."""
+_BACKBONES: Final = "; ".join(f"{arch}: {', '.join(backbones)}" for arch, backbones in BACKBONES.items())
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ class ModelConfig:
     """What is trained."""
 
     arch: str = option("architecture", "pspnet", choices=tuple(BACKBONES))
-    backbone: str | None = option("resnet18, resnet50, resnet101 or mobilenet_v3_large; unset: the largest", None)
+    backbone: str | None = option(f"{_BACKBONES}; unset: the last", None)
+    backbone_weights: str | None = option(
+        "what a new backbone starts from: none (random), imagenet (downloaded by torchvision or timm), or a file of "
+        "weights under their names or this project's",
+        None,
+    )
     relighting_width: int = option("channels of the relighting network's first layer; 0 = no relighting", 64)
     relighting_start: str = option(
         "what a new relighting network adds at first: nothing (identity), or something random, as released",

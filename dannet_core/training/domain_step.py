@@ -37,7 +37,9 @@ class GeneratorForward(nn.Module):
     def forward(self, images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Relit images, logits N x K x ``size``, and the auxiliary head's logits or None."""
         relit, stride_logits, stride_aux = self.net.at_stride(images)
-        return relit, upsample(stride_logits, size), None if stride_aux is None else upsample(stride_aux, size)
+        corners = self.net.align_corners
+        aux = None if stride_aux is None else upsample(stride_aux, size, corners)
+        return relit, upsample(stride_logits, size, corners), aux
 
 
 @dataclass

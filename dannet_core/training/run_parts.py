@@ -27,6 +27,7 @@ from dannet_core.inference.backends.pytorch import PyTorchBackend
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet
+from dannet_core.networks.backbone_weights import load_backbone_weights
 from dannet_core.networks.build import build_discriminator
 from dannet_core.networks.deeplabv2 import DeepLabV2
 from dannet_core.networks.discriminator import Discriminator
@@ -244,6 +245,7 @@ def build_adaptation(
     day, night = (build_discriminator(len(classes), model.discriminator_width) for _ in range(2))
     if isinstance(net.segmentation, PSPNet | DeepLabV2):
         net.segmentation.run_auxiliary = config.loss.auxiliary > 0
+    _start_backbone(config, net, processes)
     _start_from(config, classes, net, day, night)
     if optimiser.sync_batch_norm and processes.count > 1:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]  # torch's own
@@ -262,7 +264,7 @@ def build_adaptation(
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
     adaptation = Adaptation(
         networks,
-        _metadata(config, mode, classes, class_shares),
+        _metadata(config, mode, classes, class_shares).replace(align_corners=net.align_corners),
         optimisers,
         precision,
         DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static),
@@ -270,6 +272,21 @@ def build_adaptation(
     )
     adaptation.use_training_mode()
     return adaptation
+
+
+def _start_backbone(config: TrainConfig, net: DANNet, processes: Processes) -> None:
+    """Load ``model.backbone_weights`` and say what was taken; a resumed run has its own."""
+    model = config.model
+    if model.backbone_weights is None or config.resume:
+        return
+    if config.init is not None:
+        raise SettingsError(
+            f"model.backbone_weights, init: got '{model.backbone_weights}' and '{config.init}', expected one of them"
+        )
+    backbone = model.backbone or BACKBONES[model.arch][-1]
+    said = load_backbone_weights(net.segmentation, model.arch, backbone, model.backbone_weights)
+    if processes.is_first:
+        print(said, flush=True)
 
 
 def _start_from(config: TrainConfig, classes: ClassSet, net: DANNet, day: Discriminator, night: Discriminator) -> None:

@@ -13,7 +13,7 @@ import torch
 from dannet_core.errors import ModelFileError, SettingsError
 from dannet_core.networks import build_dannet, build_discriminator
 from dannet_core.networks.build import shapes_only
-from dannet_core.networks.official import import_official, released_key
+from dannet_core.networks.official import import_efficientvit, import_official, released_key
 
 TOLERANCE = 1e-4
 """Of a recorded output's range."""
@@ -105,6 +105,29 @@ def test_imported_weights_compute_what_the_released_code_computes(
     assert (aux is None) == (recorded["aux"] is None)
     if aux is not None:
         assert_recorded(aux, recorded["aux"])
+    histogram = np.bincount(logits[0].argmax(0).numpy().ravel(), minlength=19)
+    assert np.abs(histogram - recorded["histogram"]).sum() <= 2
+
+
+@pytest.mark.parametrize(("backbone", "keys"), [("b0", 230), ("b1", 341)])
+def test_efficientvit_computes_what_its_authors_code_computes(
+    backbone, keys, tmp_path, released_state, released_figures
+):
+    pytest.importorskip("timm", reason="the backbone is timm's: pip install timm")
+    with shapes_only():
+        skeleton = build_dannet("efficientvit", backbone=backbone, relighting_width=0).segmentation
+    recorded = released_figures[f"efficientvit_{backbone}"]
+    assert len(skeleton.state_dict()) == keys
+    assert keys_hash("efficientvit", skeleton) == recorded["keys"]
+    torch.save({"state_dict": released_state("efficientvit", skeleton)}, tmp_path / "net.pt")
+    net, metadata = import_efficientvit(tmp_path / "net.pt", backbone)
+    assert (metadata.arch, metadata.backbone, metadata.align_corners) == ("efficientvit", backbone, False)
+    assert (metadata.trained, metadata.relighting_width, net.training) == (True, 0, False)
+    assert "net.pt" in metadata.source
+    image = torch.from_numpy(np.random.default_rng(2021).standard_normal((1, 3, 128, 160)).astype(np.float32))
+    with torch.inference_mode():
+        _, logits, _ = net.at_stride(image)
+    assert_recorded(logits, recorded["output"])
     histogram = np.bincount(logits[0].argmax(0).numpy().ravel(), minlength=19)
     assert np.abs(histogram - recorded["histogram"]).sum() <= 2
 
