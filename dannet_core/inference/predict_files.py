@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dannet_core.atomic_files import whole_file
-from dannet_core.errors import ImageError, OutputError
+from dannet_core.errors import ImageError, OutputError, SettingsError
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import Rgb, read_rgb, write_png
 
@@ -64,7 +64,11 @@ def predict_files(segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Ou
     Raises:
         ImageError: an input is not there, nothing is an image or video, two inputs would write the same files.
         OutputError: the folder cannot be written to.
+        SettingsError: an output is asked for that this model cannot give.
     """
+    for name, reason in segmenter.metadata.absent.items():
+        if getattr(outputs, name):
+            raise SettingsError(f"{name}: {reason}: leave --{name} out")
     jobs = find_inputs(inputs)
     try:
         outputs.folder.mkdir(parents=True, exist_ok=True)
