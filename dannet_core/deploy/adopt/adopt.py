@@ -197,10 +197,10 @@ def _agreement(
 def _own_labels(output: npt.NDArray[Any], metadata: ModelMetadata, scores: Scores, rgb: Rgb) -> npt.NDArray[np.uint8]:
     """Train ids of what the graph gave, at the picture's size; 255 for classes that are left out."""
     if output.size == scores.size[0] * scores.size[1]:
-        given = np.eye(scores.count, dtype=np.float32)[output.reshape(scores.size).astype(np.intp)]
+        given = np.eye(scores.channels, dtype=np.float32)[output.reshape(scores.size).astype(np.intp)]
     else:
         full = output.reshape([side for side in output.shape if side != 1] if output.ndim == 4 else output.shape)
-        given = full if full.shape[-1] == scores.count and full.shape[:2] == scores.size else full.transpose(1, 2, 0)
+        given = full if full.shape[-1] == scores.channels and full.shape[:2] == scores.size else full.transpose(1, 2, 0)
     size = (rgb.shape[0], rgb.shape[1])
     labels = upsample_labels(np.ascontiguousarray(given, np.float32), size, metadata.align_corners)
     return scores.train_ids[labels]
@@ -222,9 +222,9 @@ def _about_upsampling(scores: Scores, options: AdoptOptions) -> tuple[str, ...]:
 
 
 def _about_left_out(scores: Scores, share: float) -> tuple[str, ...]:
-    if scores.count == len(scores.classes):
+    if scores.channels == len(scores.classes):
         return ()
-    out = ", ".join(str(one) for one in range(scores.count) if one not in scores.classes)
+    out = ", ".join(str(one) for one in range(scores.channels) if one not in scores.classes)
     return (
         f"classes left out: {out}: where they win ({share:.2%} of the pixels tried) the best of the others is taken",
     )

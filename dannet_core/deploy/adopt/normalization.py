@@ -13,14 +13,15 @@ from dannet_core.pixels import IMAGENET_MEAN, IMAGENET_STD
 Triple = tuple[float, float, float]
 
 
-def _triple(values: Sequence[float]) -> Triple:
+def triple(values: Sequence[float]) -> Triple:
+    """Three numbers, or ValueError."""
     first, second, third = (float(value) for value in values)
     return first, second, third
 
 
 AS_THEY_ARE: Final[tuple[float, Triple, Triple]] = (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 """Divisor, mean and std that leave bytes as they are."""
-IMAGENET: Final[tuple[Triple, Triple]] = (_triple(IMAGENET_MEAN), _triple(IMAGENET_STD))
+IMAGENET: Final[tuple[Triple, Triple]] = (triple(IMAGENET_MEAN.tolist()), triple(IMAGENET_STD.tolist()))
 """Mean and std, RGB, of pixels 0..1."""
 
 
@@ -80,8 +81,8 @@ def _transformers(config: dict[str, Any], where: str) -> Normalization:
     divisor = 1 / float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
     divisor = round(divisor) if abs(divisor - round(divisor)) < 1e-6 * divisor else divisor
     normalizes = config.get("do_normalize", True)
-    mean = _triple(config["image_mean"]) if normalizes else (0.0, 0.0, 0.0)
-    std = _triple(config["image_std"]) if normalizes else (1.0, 1.0, 1.0)
+    mean = triple(config["image_mean"]) if normalizes else (0.0, 0.0, 0.0)
+    std = triple(config["image_std"]) if normalizes else (1.0, 1.0, 1.0)
     return Normalization(float(divisor), mean, std, "bgr" if config.get("do_flip_channel_order") else "rgb", where)
 
 
@@ -90,5 +91,5 @@ def _mmdeploy(config: dict[str, Any], where: str) -> Normalization | None:
         for transform in task.get("transforms", []):
             if transform.get("type") == "Normalize":
                 color = "rgb" if transform.get("to_rgb", True) else "bgr"
-                return Normalization(1.0, _triple(transform["mean"]), _triple(transform["std"]), color, where)
+                return Normalization(1.0, triple(transform["mean"]), triple(transform["std"]), color, where)
     return None

@@ -19,6 +19,8 @@ _BYTES_UP_TO: Final = 0.07
 """Networks want numbers of a size of one to five: a factor up to this one is for pixels of 0..255."""
 _UNIT_FROM: Final = 0.5
 """And one from this on is for pixels of 0..1."""
+_MEAN_OF_BYTES_FROM: Final = 1.5
+"""A mean above it is one of pixels of 0..255."""
 
 
 def own_normalization(foreign: ForeignGraph) -> Normalization | None:
@@ -29,18 +31,31 @@ def own_normalization(foreign: ForeignGraph) -> Normalization | None:
     """
     onnx = require("onnx", "adopt models", "pip install onnx")
     factor, offset, nodes = _affine_head(onnx, foreign)
-    if not nodes:
+    mean = -offset / factor
+    if not nodes or (mean < 0).any():  # no pixel is below 0
         return None
-    said = ", ".join(nodes)
-    largest = float(np.abs(factor).max())
-    if _BYTES_UP_TO < largest < _UNIT_FROM:
+    divisors = _divisors(factor, mean)
+    if len(divisors) > 1:
+        said = ", ".join(nodes)
         raise SettingsError(
             f"pixel_range: the graph begins with {said}, which fits neither 1 nor 255: say which it wants"
         )
-    divisor = 1.0 if largest <= _BYTES_UP_TO else 255.0
-    where = f"recognised: the graph begins with {said}"
-    color = _color(-offset / factor * divisor / 255.0)
-    return Normalization(divisor, *AS_THEY_ARE[1:], color, where)
+    where = f"recognised: the graph begins with {', '.join(nodes)}"
+    if not divisors:
+        return None
+    (divisor,) = divisors
+    return Normalization(divisor, *AS_THEY_ARE[1:], _color(mean * divisor / 255), where)
+
+
+def _divisors(factor: Values, mean: Values) -> set[float]:
+    """What the mean and the factor, where there are any, say that bytes are to be divided by: two where they differ."""
+    divisors = set()
+    if mean.any():
+        divisors.add(1.0 if mean.max() > _MEAN_OF_BYTES_FROM else 255.0)
+    largest = float(np.abs(factor).max())
+    if (factor != 1).any():
+        divisors |= {1.0} if largest <= _BYTES_UP_TO else {255.0} if largest >= _UNIT_FROM else {1.0, 255.0}
+    return divisors
 
 
 def _color(mean: npt.NDArray[np.float64]) -> str | None:

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.deploy.adopt.foreign import ForeignGraph, shown
-from dannet_core.deploy.adopt.normalization import AS_THEY_ARE, IMAGENET, Normalization, Triple, normalization_beside
+from dannet_core.deploy.adopt.normalization import (
+    AS_THEY_ARE,
+    IMAGENET,
+    Normalization,
+    Triple,
+    normalization_beside,
+    triple,
+)
 from dannet_core.deploy.adopt.own_normalization import own_normalization
 from dannet_core.errors import ModelFileError, SettingsError
 from dannet_core.pixels import IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, MIN_SIDE, Rgb
@@ -85,7 +92,7 @@ class PictureInput(NamedTuple):
         values = rgb[..., :: self._step].astype(np.float32)
         if not self.takes_bytes:
             values = values / np.float32(self.divisor)
-            values = (values - np.float32(self.mean)) / np.float32(self.std)
+            values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         batch = values.transpose(2, 0, 1)[None].astype(self.kind)
         return np.ascontiguousarray(batch.transpose(_to(self.layout)).reshape(self.shape))
 
@@ -167,7 +174,7 @@ def _normalization(foreign: ForeignGraph, options: PictureOptions) -> tuple[Norm
     if found is None:
         advice = "give --mean, --std and --pixel-range where it is not so"
         said = f"mean, std, range: ImageNet's of pixels 0..1 taken, the default: {_MATTERS}: {advice}"
-        mean, std = (values[:: -1 if options.color == "bgr" else 1] for values in IMAGENET)
+        mean, std = (triple(values[:: -1 if options.color == "bgr" else 1]) for values in IMAGENET)
         return Normalization(255.0, mean, std, None, "the default"), (said,)
     if takes_bytes is not None and not found.changes_nothing:
         raise SettingsError(

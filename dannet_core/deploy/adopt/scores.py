@@ -31,7 +31,7 @@ class Scores(NamedTuple):
         size: (h, w).
         stride: of the input; 1 = one score a pixel.
         classes: the graph's class for each train id.
-        count: the graph's classes.
+        channels: how many classes the graph has.
         are_likelihoods: their logarithms are the logits.
         said: a line each on what was found.
     """
@@ -42,21 +42,21 @@ class Scores(NamedTuple):
     size: tuple[int, int]
     stride: int
     classes: tuple[int, ...]
-    count: int
+    channels: int
     are_likelihoods: bool
     said: tuple[str, ...]
 
     @property
     def train_ids(self) -> npt.NDArray[np.uint8]:
         """Train id for each of the graph's classes, 255 for one that is left out."""
-        table = np.full(self.count, IGNORE_ID, np.uint8)
+        table = np.full(self.channels, IGNORE_ID, np.uint8)
         table[list(self.classes)] = np.arange(len(self.classes), dtype=np.uint8)
         return table
 
     @property
     def is_in_order(self) -> bool:
         """Whether the graph's classes are the train ids."""
-        return self.classes == tuple(range(self.count))
+        return self.classes == tuple(range(self.channels))
 
 
 def find_scores(foreign: ForeignGraph, size: tuple[int, int], class_map: Sequence[str], outputs: Outputs) -> Scores:
@@ -170,7 +170,7 @@ def _scores(
     array = arrays[0]
     wanted = len(mapped) or NUM_CLASSES
     places = list(_places(array.shape, size))
-    fitting = [place for place in places if place.count == wanted and place.stride is not None]
+    fitting = [place for place in places if place.channels == wanted and place.stride is not None]
     if len(fitting) == 1:
         place = fitting[0]
         assert place.stride is not None, "only such places fit"
@@ -181,7 +181,7 @@ def _scores(
 
 class _Place(NamedTuple):
     layout: str
-    count: int
+    channels: int
     size: tuple[int, int]
     stride: int | None
 
@@ -198,13 +198,13 @@ def _places(shape: tuple[int, ...], size: tuple[int, int]) -> Iterator[_Place]:
 
 def _against(places: Sequence[_Place], wanted: int, size: tuple[int, int]) -> str:
     """Why it is not scores of the classes wanted."""
-    if sum(place.count == wanted and place.stride is not None for place in places) > 1:
+    if sum(place.channels == wanted and place.stride is not None for place in places) > 1:
         return "which may be classes first or last: choose another input size"
     covering = [place for place in places if place.stride is not None]
     if covering:
-        count = covering[0].count
+        count = covering[0].channels
         return f"scores of {count} classes, expected {wanted}, {_SUPPORTED}"
-    if any(place.count == wanted for place in places):
+    if any(place.channels == wanted for place in places):
         return f"expected scores at the input's {size[0]} x {size[1]}, or at a whole stride of it"
     return f"expected scores of 1 x {wanted} x h x w or 1 x h x w x {wanted}, or labels of 1 x h x w"
 

@@ -156,7 +156,7 @@ def _behind(opset: int, scores: Scores, chain: _Chain) -> None:
         _one_hot(opset, scores, chain)
         return
     if scores.layout in ("chw", "hwc"):
-        full = (scores.count, *scores.size) if scores.layout == "chw" else (*scores.size, scores.count)
+        full = (scores.channels, *scores.size) if scores.layout == "chw" else (*scores.size, scores.channels)
         chain.add("Reshape", np.array((1, *full)))
     if scores.layout.endswith("hwc"):
         chain.add("Transpose", perm=[0, 3, 1, 2])

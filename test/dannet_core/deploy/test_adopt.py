@@ -225,7 +225,7 @@ def test_labels_alone_stay_as_they_are_and_have_no_confidence(tmp_path, opset, c
             segmenter.segment(picture(1), outputs=("color", "confidence_bytes"))
         with pytest.raises(SettingsError, match=r"^min_confidence: got 0\.5, expected 0: " + reason):
             segmenter.settings = preset("paper", min_confidence=0.5)
-    with pytest.raises(SettingsError, match="^min_confidence"):
+    with pytest.raises(SettingsError, match=r"^min_confidence: got 0\.5"):
         NightSegmenter.load(out, preset("paper", min_confidence=0.5))
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture(1))
@@ -303,6 +303,25 @@ def test_a_graph_that_normalizes_itself_is_recognised(tmp_path, color, pixel_ran
     assert report.said[1].startswith(f"colour order: {color.upper()}, ")
     divisor, none = 255 / pixel_range, ((0, 0, 0), (1, 1, 1))
     assert_same_labels(out, lambda rgb: plain(path, normalized(rgb, divisor, *none, bgr=color == "bgr")))
+
+
+def test_a_mean_taken_off_alone_shows_bytes(tmp_path):
+    """As Caffe's networks have it, blue first."""
+    graph = TinyGraph().constant("m", np.array([103.94, 116.78, 123.68])[None, :, None, None]).add("Sub", "m")
+    graph.constant("f", [0.02]).add("AveragePool", kernel_shape=[1, 1]).add("Mul", "f")
+    path = graph.classify().enlarge().save(tmp_path / "theirs.onnx")
+    out, report = adopted(path, tmp_path, color="bgr")
+    assert report.said[0].startswith(
+        "mean, std, range: pixels 0..255 as they are, recognised: the graph begins with Sub"
+    )
+    assert_same_labels(out, lambda rgb: plain(path, normalized(rgb, 1.0, (0, 0, 0), (1, 1, 1), bgr=True)))
+
+
+def test_a_shift_that_no_picture_needs_is_not_taken_for_a_normalization(tmp_path):
+    path = TinyGraph().constant("s", [1.7]).add("Add", "s").classify().enlarge().save(tmp_path / "theirs.onnx")
+    out, report = adopted(path, tmp_path)
+    assert "the default" in report.said[0]
+    assert_same_labels(out, lambda rgb: plain(path, normalized(rgb)))
 
 
 def test_transformers_say_it_in_a_file_beside_it(tmp_path):
