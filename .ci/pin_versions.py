@@ -3,7 +3,21 @@
 import sys
 
 # These no longer release for Python 3.10, which gets the newest that does.
-NEED_311 = {"apsw", "imageio", "networkx", "numpy", "onnxruntime", "pillow", "scikit-image", "scipy", "tifffile"}
+NEED_311 = {
+    "annotated-doc",
+    "apsw",
+    "imageio",
+    "networkx",
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "regex",
+    "scikit-image",
+    "scipy",
+    "tifffile",
+    "transformers",
+    "typer",
+}
 LINES = sorted(line.strip() for line in sys.stdin if "==" in line and "@" not in line)
 
 print("# Versions that CI and the demo install; written by `make lock`.")
