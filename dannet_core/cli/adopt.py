@@ -31,6 +31,7 @@ class Settings:
     color: str | None = option("order of the graph's channels; unset: recognised, else rgb", None, choices=COLORS)
     layout: str | None = option("of the graph's input; unset: where its 3 channels are", None, choices=tuple(LAYOUTS))
     align_corners: bool = option("how its program upsamples scores that have a stride", False)
+    before_resize: bool = option("take the scores in front of the bilinear resize it ends in: faster", False)
     classes: str = option("what it labels", "cityscapes", choices=("cityscapes",))
     class_map: list[str] = option("FROM:TO for every class of the graph; TO a train id, or 255: left out", [])
     input: str | None = option("the picture's name, where the graph has several inputs", None)
@@ -42,18 +43,11 @@ class Settings:
 def run(settings: Settings) -> int:
     """Adopt, and say what was recognised and what was taken."""
     pixel_range = None if settings.pixel_range is None else float(settings.pixel_range)
-    picture = PictureOptions(
-        settings.input_size, settings.layout, settings.color, settings.mean, settings.std, pixel_range
-    )
+    normalization = (settings.color, settings.mean, settings.std, pixel_range)
+    picture = PictureOptions(settings.input_size, settings.layout, *normalization)
     names, classes = (settings.input, settings.output), tuple(settings.class_map)
-    options = AdoptOptions(picture, *names, classes, settings.align_corners, settings.trained)
+    upsampling = (settings.align_corners, settings.before_resize)
+    options = AdoptOptions(picture, *names, classes, *upsampling, settings.trained)
     report = adopt(settings.model, settings.out, options, [read_rgb(path) for path in settings.frames])
-    for line in report.said:
-        print(line)
-    (height, width), stride = report.scores
-    print(
-        f"{settings.out}: {settings.out.stat().st_size / 1e6:.1f} MB, {report.metadata.precision}, scores of "
-        f"{height} x {width} (stride {stride}), labels agree on {report.label_agreement:.4%} of pixels "
-        f"of {report.pictures} pictures"
-    )
+    print(*report.said, f"{settings.out}: {settings.out.stat().st_size / 1e6:.1f} MB, {report}", sep="\n")
     return 0

@@ -16,7 +16,7 @@ from dannet_core.atomic_files import whole_file
 from dannet_core.classes import CLASS_NAMES, IGNORE_ID, NUM_CLASSES
 from dannet_core.deploy.adopt.foreign import ForeignGraph, open_session, read_foreign, run
 from dannet_core.deploy.adopt.picture_input import PictureInput, PictureOptions, picture_input
-from dannet_core.deploy.adopt.scores import Scores, find_scores, parse_class_map
+from dannet_core.deploy.adopt.scores import CLASS_AXIS, Scores, at_stride, find_scores, parse_class_map
 from dannet_core.deploy.adopt.wrap import at_size, wrap
 from dannet_core.deploy.finite_graph import hard_pictures, require_finite_graph
 from dannet_core.deploy.seeded_picture import seeded_picture
@@ -46,6 +46,8 @@ class AdoptOptions:
         class_map: ``FROM:TO`` for every class of the graph, TO a train id or 255 to leave it out; empty = they are the
             train ids.
         align_corners: how scores at a stride are to be upsampled, as in `torch.nn.functional.interpolate`.
+        before_resize: take the scores in front of the bilinear resize that the graph ends in: the same labels at its
+            own size, but for rounding, smoother ones at the camera's, and much less to do after the network.
         trained: False for random weights.
     """
 
@@ -54,6 +56,7 @@ class AdoptOptions:
     output: str | None = None
     class_map: tuple[str, ...] = ()
     align_corners: bool = False
+    before_resize: bool = False
     trained: bool = True
 
 
@@ -73,6 +76,14 @@ class AdoptReport(NamedTuple):
     said: tuple[str, ...]
     label_agreement: float
     pictures: int
+
+    def __str__(self) -> str:
+        """One line."""
+        (height, width), stride = self.scores
+        return (
+            f"{self.metadata.precision}, scores of {height} x {width} (stride {stride}), labels agree on "
+            f"{self.label_agreement:.4%} of pixels of {self.pictures} pictures"
+        )
 
 
 def adopt(
@@ -106,6 +117,8 @@ def adopt(
     tried += hard_pictures(picture.size).values()
     runner = _Runner(foreign, picture, tried)
     scores = find_scores(foreign, picture.size, options.class_map, runner)
+    if options.before_resize:
+        scores = at_stride(foreign, scores, picture.size, runner)
     metadata = _describe(foreign, picture, scores, options)
     content = wrap(foreign, picture, scores, metadata).SerializeToString()
     require_finite_graph(content, str(path))
@@ -159,12 +172,16 @@ def _describe(foreign: ForeignGraph, picture: PictureInput, scores: Scores, opti
         # Equal shares re-weight nothing: the labels stay the graph's own.
         class_shares=(1 / NUM_CLASSES,) * NUM_CLASSES,
         input_size=picture.size,
-        align_corners=options.align_corners and scores.stride > 1,
+        align_corners=_align_corners(scores, options),
         precision=_precision(model),
         scores="one_hot" if scores.layout == "labels" else "logits",
         trained=options.trained,
         source=f"adopted from {foreign.path.name}, written by {producer} ({digest})",
     )
+
+
+def _align_corners(scores: Scores, options: AdoptOptions) -> bool:
+    return scores.stride > 1 and (options.align_corners if scores.align_corners is None else scores.align_corners)
 
 
 def _precision(model: Any) -> str:
@@ -196,14 +213,14 @@ def _agreement(
 
 def _own_labels(output: npt.NDArray[Any], metadata: ModelMetadata, scores: Scores, rgb: Rgb) -> npt.NDArray[np.uint8]:
     """Train ids of what the graph gave, at the picture's size; 255 for classes that are left out."""
-    if output.size == scores.size[0] * scores.size[1]:
-        given = np.eye(scores.channels, dtype=np.float32)[output.reshape(scores.size).astype(np.intp)]
-    else:
-        full = output.reshape([side for side in output.shape if side != 1] if output.ndim == 4 else output.shape)
-        given = full if full.shape[-1] == scores.channels and full.shape[:2] == scores.size else full.transpose(1, 2, 0)
     size = (rgb.shape[0], rgb.shape[1])
-    labels = upsample_labels(np.ascontiguousarray(given, np.float32), size, metadata.align_corners)
-    return scores.train_ids[labels]
+    plane = tuple(side for side in output.shape if side != 1)
+    if len(plane) == 2:
+        given = np.eye(scores.channels, dtype=np.float32)[output.reshape(plane).astype(np.intp)]
+    else:
+        given = np.moveaxis(output, CLASS_AXIS[scores.layout], -1).astype(np.float32)
+        given = np.ascontiguousarray(given.reshape(given.shape[-3:]))
+    return scores.train_ids[upsample_labels(given, size, metadata.align_corners)]
 
 
 def _require_agreement(path: str | Path, precision: str, agreement: float) -> None:
@@ -215,7 +232,7 @@ def _require_agreement(path: str | Path, precision: str, agreement: float) -> No
 
 
 def _about_upsampling(scores: Scores, options: AdoptOptions) -> tuple[str, ...]:
-    if scores.stride == 1 or scores.layout == "labels":
+    if scores.stride == 1 or scores.layout == "labels" or scores.align_corners is not None:
         return ()
     how = "as given" if options.align_corners else "the default: give --align-corners if its own program does"
     return (f"upsampling from stride {scores.stride}: align_corners={options.align_corners}, {how}",)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.classes import IGNORE_ID, NUM_CLASSES
+from dannet_core.deploy.adopt.ending import argmax_input, resize_input, softmax_input
 from dannet_core.deploy.adopt.foreign import ForeignGraph, shown
 from dannet_core.errors import ModelFileError, SettingsError
 
@@ -16,9 +17,9 @@ Array = npt.NDArray[Any]
 Outputs = Callable[[str], Sequence[Array]]
 """Gives what a tensor of the graph, by name, is on the pictures tried."""
 MAX_STRIDE: Final = 64
-_CLASS_AXIS: Final = {"nchw": 1, "nhwc": 3, "chw": 0, "hwc": 2}
+CLASS_AXIS: Final = {"nchw": 1, "nhwc": 3, "chw": 0, "hwc": 2}
+"""Where the classes are, by layout."""
 _SUPPORTED: Final = "as Cityscapes has 19 and others are not supported: --class-map says which of more are these"
-_PASSING: Final = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 class Scores(NamedTuple):
@@ -33,6 +34,7 @@ class Scores(NamedTuple):
         classes: the graph's class for each train id.
         channels: how many classes the graph has.
         are_likelihoods: their logarithms are the logits.
+        align_corners: how they are to be upsampled; None = the graph does not say.
         said: a line each on what was found.
     """
 
@@ -44,6 +46,7 @@ class Scores(NamedTuple):
     classes: tuple[int, ...]
     channels: int
     are_likelihoods: bool
+    align_corners: bool | None
     said: tuple[str, ...]
 
     @property
@@ -78,15 +81,54 @@ def find_scores(foreign: ForeignGraph, size: tuple[int, int], class_map: Sequenc
     """
     mapped = parse_class_map(class_map)
     given = outputs(foreign.output)
-    if not _are_labels(given):
-        return _with_likelihoods(foreign, _scores(foreign, foreign.output, given, size, mapped), outputs)
-    behind = _argmax(foreign)
-    if behind is None:
+    said: tuple[str, ...] = ()
+    tensor = foreign.output
+    behind = argmax_input(foreign) if _are_labels(given) else None
+    if behind is not None:
+        tensor, where, axis = behind
+        said = (f"labels: the graph ends in ArgMax '{where}': what goes into it is taken as the scores",)
+    elif _are_labels(given):
         return _labels(foreign, given, size, mapped)
-    tensor, name = behind
     found = _scores(foreign, tensor, outputs(tensor), size, mapped)
-    said = f"labels: the graph ends in ArgMax '{name}': what goes into it is taken as the scores"
-    return _with_likelihoods(foreign, found._replace(said=(said, *found.said)), outputs)
+    rank = len(found.layout)
+    if behind is not None and axis % rank != CLASS_AXIS[found.layout]:
+        return _labels(foreign, given, size, mapped)
+    before = softmax_input(foreign, found.tensor, CLASS_AXIS[found.layout], rank)
+    if before is not None:
+        said += (f"scores: the graph ends in {before[1]}: what goes into it is taken",)
+        found = found._replace(tensor=before[0], are_likelihoods=False)
+    elif found.are_likelihoods:
+        said += ("scores: likelihoods, as they sum to 1: their logarithms are taken",)
+    return found._replace(kind=outputs(found.tensor)[0].dtype.name, said=said)
+
+
+def at_stride(foreign: ForeignGraph, found: Scores, size: tuple[int, int], outputs: Outputs) -> Scores:
+    """The scores in front of the bilinear resize that gives them the input's size.
+
+    Raises:
+        SettingsError: there is no such resize.
+    """
+    fits = found.layout == "nchw" and not found.are_likelihoods
+    before = resize_input(foreign, found.tensor) if fits else None
+    if before is None:
+        raise SettingsError("before_resize: the graph ends in no bilinear Resize of scores, expected one: leave it out")
+    array = outputs(before.tensor)[0]
+    plane = (array.shape[-2], array.shape[-1])
+    stride = stride_of(size, plane)
+    if stride is None:
+        raise SettingsError(
+            f"before_resize: the scores in front of Resize '{before.node}' are {shown(array.shape)}, expected a whole "
+            f"stride of {size[0]} x {size[1]}: leave it out"
+        )
+    said = f"scores: those in front of Resize '{before.node}', align_corners={before.align_corners} as there"
+    return found._replace(
+        tensor=before.tensor,
+        kind=array.dtype.name,
+        size=plane,
+        stride=stride,
+        align_corners=before.align_corners,
+        said=(*found.said, said),
+    )
 
 
 def parse_class_map(entries: Sequence[str]) -> dict[int, int]:
@@ -160,6 +202,7 @@ def _labels(foreign: ForeignGraph, arrays: Sequence[Array], size: tuple[int, int
         _classes(mapped),
         count,
         False,
+        None,
         said,
     )
 
@@ -174,8 +217,8 @@ def _scores(
     if len(fitting) == 1:
         place = fitting[0]
         assert place.stride is not None, "only such places fit"
-        kind, likely, said = array.dtype.name, all(_sum_to_one(one, place.layout) for one in arrays), ()
-        return Scores(tensor, place.layout, kind, place.size, place.stride, _classes(mapped), wanted, likely, said)
+        likely, kind = all(_sum_to_one(one, place.layout) for one in arrays), array.dtype.name
+        return Scores(tensor, place.layout, kind, place.size, place.stride, _classes(mapped), wanted, likely, None, ())
     raise ModelFileError(f"{foreign.path}: output '{tensor}' is {shown(array.shape)}, {_against(places, wanted, size)}")
 
 
@@ -190,7 +233,7 @@ def _places(shape: tuple[int, ...], size: tuple[int, int]) -> Iterator[_Place]:
     """Where the classes may be."""
     if len(shape) == 4 and shape[0] != 1:
         return
-    for layout, axis in _CLASS_AXIS.items():
+    for layout, axis in CLASS_AXIS.items():
         if len(layout) == len(shape):
             plane = [side for i, side in enumerate(shape) if i != axis][-2:]
             yield _Place(layout, shape[axis], (plane[0], plane[1]), stride_of(size, (plane[0], plane[1])))
@@ -217,31 +260,5 @@ def _classes(mapped: dict[int, int]) -> tuple[int, ...]:
 
 
 def _sum_to_one(array: Array, layout: str) -> bool:
-    total = array.astype(np.float64).sum(axis=_CLASS_AXIS[layout])
+    total = array.astype(np.float64).sum(axis=CLASS_AXIS[layout])
     return bool((array >= 0).all() and np.abs(total - 1).max() < 1e-2)
-
-
-def _argmax(foreign: ForeignGraph) -> tuple[str, str] | None:
-    """What goes into the argmax that the graph ends in, and that node's name."""
-    node = _maker(foreign, foreign.output)
-    while node is not None and node.op_type in _PASSING:
-        node = _maker(foreign, node.input[0])
-    if node is None or node.op_type != "ArgMax" or any(a.name == "select_last_index" and a.i for a in node.attribute):
-        return None
-    return node.input[0], node.name or node.output[0]
-
-
-def _with_likelihoods(foreign: ForeignGraph, found: Scores, outputs: Outputs) -> Scores:
-    """In front of a softmax or sigmoid at the end; else, of likelihoods, their logarithms."""
-    node = _maker(foreign, found.tensor)
-    if node is not None and node.op_type in ("Softmax", "Sigmoid"):
-        (array, *_) = outputs(node.input[0])
-        said = (*found.said, f"scores: the graph ends in {node.op_type}: what goes into it is taken")
-        return found._replace(tensor=node.input[0], kind=array.dtype.name, are_likelihoods=False, said=said)
-    if found.are_likelihoods:
-        return found._replace(said=(*found.said, "scores: likelihoods, as they sum to 1: their logarithms are taken"))
-    return found
-
-
-def _maker(foreign: ForeignGraph, tensor: str) -> Any:
-    return next((node for node in foreign.model.graph.node if tensor in node.output), None)

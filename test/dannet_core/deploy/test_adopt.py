@@ -17,7 +17,7 @@ from dannet_core.cli.main import main
 from dannet_core.deploy.adopt import AdoptOptions, adopt
 from dannet_core.deploy.adopt.picture_input import PictureOptions
 from dannet_core.deploy.engine_build import BuildOptions, build_engine
-from dannet_core.errors import NotFiniteError, SettingsError
+from dannet_core.errors import ModelFileError, NotFiniteError, SettingsError
 from dannet_core.inference.presets import preset
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -166,6 +166,20 @@ def test_stride_scores_are_enlarged_as_said(tmp_path, align_corners):
         assert (ours == enlarged[0].argmax(dim=0).numpy()).mean() > 0.9999
 
 
+@pytest.mark.parametrize(("how", "align_corners"), [("half_pixel", False), ("align_corners", True)])
+def test_scores_in_front_of_the_last_resize_where_wanted(tmp_path, how, align_corners):
+    graph = TinyGraph().classify().constant("to", [1, 19, HEIGHT, WIDTH], np.int64)
+    graph.add("Resize", "", "", "to", mode="linear", coordinate_transformation_mode=how)
+    path = graph.add("ArgMax", axis=1, keepdims=0).save(tmp_path / "theirs.onnx", output="int64")
+    out, report = adopted(path, tmp_path, options=AdoptOptions(before_resize=True))
+    assert report.scores == ((HEIGHT // 8, WIDTH // 8), 8)
+    assert report.said[-1] == f"scores: those in front of Resize 'node2', align_corners={align_corners} as there"
+    assert report.metadata.align_corners is align_corners
+    assert "Resize" not in [node.op_type for node in onnx.load(str(out)).graph.node]
+    for seed in (1, 2):
+        assert (labels(out, picture(seed)) == plain(path, normalized(picture(seed)))[0]).mean() > 0.999
+
+
 def test_scores_with_classes_last(tmp_path):
     path = TinyGraph().classify().enlarge().add("Transpose", perm=[0, 2, 3, 1]).save(tmp_path / "theirs.onnx")
     out, _ = adopted(path, tmp_path)
@@ -187,6 +201,19 @@ def test_scores_in_front_of_an_argmax_and_a_softmax_are_taken(tmp_path):
     scores = TinyGraph().classify().enlarge().save(tmp_path / "scores.onnx")
     exponents = np.exp(plain(scores, normalized(picture(1)))[0])
     np.testing.assert_allclose(ours, (exponents / exponents.sum(axis=0)).max(axis=0), atol=1e-4)
+
+
+def test_a_softmax_over_something_else_is_left_alone(tmp_path):
+    path = TinyGraph().classify().enlarge().add("Softmax", axis=3).save(tmp_path / "theirs.onnx")
+    out, report = adopted(path, tmp_path)
+    assert len(report.said) == 2
+    assert_same_labels(out, lambda rgb: plain(path, normalized(rgb)))
+
+
+def test_an_argmax_over_something_else_gives_no_labels_of_ours(tmp_path):
+    path = TinyGraph().classify().enlarge().add("ArgMax", axis=3, keepdims=0).save(tmp_path / "theirs.onnx", "int64")
+    with pytest.raises(ModelFileError, match="gives labels of 1 x 19 x 64 for an input of 64 x 96, expected one for"):
+        adopted(path, tmp_path)
 
 
 def test_likelihoods_become_scores_of_the_same_confidence(tmp_path):

@@ -177,6 +177,11 @@ def labels_beyond_the_classes(path):
     graph.save(path, output="int64")
 
 
+@refused("before_resize: the graph ends in no bilinear Resize of scores, expected one: leave it out", "--before-resize")
+def a_nearest_resize(path):
+    TinyGraph().classify().enlarge("nearest").save(path)
+
+
 @refused("class_map: got 'road', expected FROM:TO, as 1:0, or 0:255 to leave it out", "--class-map", "road")
 def a_class_map_of_names(path):
     full().save(path)
