@@ -109,7 +109,7 @@ def adopt(
         MissingPackageError: onnx or onnxruntime is not installed.
     """
     target = Path(out)
-    _check_target(target)
+    _check_target(target, Path(path))
     parse_class_map(options.class_map)
     foreign = read_foreign(Path(path), options.input, options.output)
     picture = picture_input(foreign, options.picture)
@@ -148,11 +148,13 @@ class _Runner:
         return self._known[tensor]
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Path, source: Path) -> None:
     if target.suffix != ".onnx":
         raise ModelFileError(f"{target}: got suffix '{target.suffix}', expected '.onnx'")
     if not target.parent.is_dir():
         raise OutputError(f"{target}: no such folder: make it first")
+    if target.resolve() == source.resolve():
+        raise OutputError(f"{target}: is the graph to adopt, expected another name: it would be lost")
 
 
 def _fitted(rgb: Rgb, size: tuple[int, int]) -> Rgb:
@@ -162,7 +164,7 @@ def _fitted(rgb: Rgb, size: tuple[int, int]) -> Rgb:
 
 def _describe(foreign: ForeignGraph, picture: PictureInput, scores: Scores, options: AdoptOptions) -> ModelMetadata:
     model = foreign.model
-    digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()[:_HASH_DIGITS]
+    digest = hashlib.sha256(foreign.path.read_bytes()).hexdigest()[:_HASH_DIGITS]
     producer = " ".join(part for part in (model.producer_name, model.producer_version) if part) or "an unknown exporter"
     return ModelMetadata(
         arch=ARCH,
@@ -176,7 +178,7 @@ def _describe(foreign: ForeignGraph, picture: PictureInput, scores: Scores, opti
         precision=_precision(model),
         scores="one_hot" if scores.layout == "labels" else "logits",
         trained=options.trained,
-        source=f"adopted from {foreign.path.name}, written by {producer} ({digest})",
+        source=f"adopted from {foreign.path.name}, written by {producer}, sha256 {digest}",
     )
 
 
@@ -188,7 +190,8 @@ def _precision(model: Any) -> str:
     """What the graph computes in, by its operators and weights."""
     if any(node.op_type in _QUANTIZED for node in model.graph.node):
         return "int8"
-    halves = sum(tensor.data_type == type(tensor).FLOAT16 for tensor in model.graph.initializer)
+    constants = [attribute.t for node in model.graph.node if node.op_type == "Constant" for attribute in node.attribute]
+    halves = any(tensor.data_type == type(tensor).FLOAT16 for tensor in (*model.graph.initializer, *constants))
     return "fp16" if halves else "fp32"
 
 

@@ -92,7 +92,7 @@ def expected(path: Path, wish: dict, rgb: np.ndarray) -> np.ndarray:
     return np.moveaxis(output, axis, -1)[0].argmax(axis=-1)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize="DANNET_ADOPT_EXAMPLES" not in os.environ)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize="DANNET_ADOPT_EXAMPLES" not in os.environ, database=None)
 @given(wishes())
 def test_labels_stay_their_own(wish):
     wish["scaled_mean"], wish["scaled_std"] = (

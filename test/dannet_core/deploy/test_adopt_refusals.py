@@ -259,6 +259,14 @@ def test_a_target_that_is_none(tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
+def test_a_graph_is_not_written_over_itself(tmp_path, capsys):
+    path = full().save(tmp_path / "theirs.onnx")
+    before = path.read_bytes()
+    assert main(["adopt", str(path), "--out", str(tmp_path / "." / "theirs.onnx")]) == 2
+    assert "is the graph to adopt, expected another name: it would be lost" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_a_file_beside_it_that_says_nothing_is_named(tmp_path, capsys):
     path = full().save(tmp_path / "theirs.onnx")
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5]}')

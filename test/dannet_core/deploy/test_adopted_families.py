@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import cv2
 import numpy as np
 import onnx
@@ -53,6 +55,7 @@ def test_the_file_describes_itself_and_keeps_their_nodes(foreign_model, adopted_
     assert (metadata.arch, metadata.backbone, metadata.input_size) == ("adopted", foreign_model.stem, (HEIGHT, WIDTH))
     assert (metadata.relighting_width, metadata.align_corners, metadata.scores) == (0, False, "logits")
     assert metadata.source.startswith(f"adopted from {foreign_model.name}, written by pytorch")
+    assert metadata.source.endswith(f"sha256 {hashlib.sha256(foreign_model.read_bytes()).hexdigest()[:12]}")
     assert set(metadata.absent) == {"relit"}
     theirs = [node.SerializeToString() for node in onnx.load(str(foreign_model)).graph.node]
     ours = [node.SerializeToString() for node in onnx.load(str(adopted_model)).graph.node]
