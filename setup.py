@@ -97,7 +97,14 @@ EXTRAS = {
     ],
     "gpu": ["pycuda>=2024.1", "tensorrt>=10.3"],
     "rtx": ["tensorrt-rtx-cu13>=1.2,<2; platform_machine == 'x86_64'"],
-    "test": ["pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "scikit-image>=0.24,<1"],
+    "test": [
+        "pytest>=8,<10",
+        "pytest-timeout>=2.3,<3",
+        "hypothesis>=6.100,<7",
+        "scikit-image>=0.24,<1",
+        "segmentation-models-pytorch>=0.5,<1",
+        "transformers>=4.50,<6",
+    ],
     "dev": [
         "ruff>=0.17,<0.18",
         "mypy>=2.4,<3",

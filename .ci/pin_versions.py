@@ -4,6 +4,7 @@ import sys
 
 # These no longer release for Python 3.10, which gets the newest that does.
 NEED_311 = {
+    "annotated-doc",
     "apsw",
     "httpcore2",
     "httpx2",
@@ -12,9 +13,12 @@ NEED_311 = {
     "numpy",
     "onnxruntime",
     "pillow",
+    "regex",
     "scikit-image",
     "scipy",
     "tifffile",
+    "transformers",
+    "typer",
 }
 LINES = sorted(line.strip() for line in sys.stdin if "==" in line and "@" not in line)
 

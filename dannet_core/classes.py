@@ -70,8 +70,9 @@ def reweighting_vector(class_shares: Sequence[float], std: float, avg: float = 1
     if shares.ndim != 1 or shares.size < 2 or not (np.isfinite(shares).all() and (shares > 0).all()):
         raise SettingsError(f"class_shares: got {class_shares!r}, expected at least two numbers, each above 0")
     raw = -np.log(shares)
-    spread = raw.std(ddof=1)
-    weights = (raw - raw.mean()) / (spread if spread > 0 else 1.0) * std + avg
+    # Equal shares leave everything as it is: the rounded mean of equal numbers must not look like a spread.
+    deviations = (raw - raw.mean()) / raw.std(ddof=1) if np.ptp(raw) > 0 else np.zeros_like(raw)
+    weights = deviations * std + avg
     if not (np.isfinite(weights).all() and (weights > 0).all()):
         raise SettingsError(
             f"reweight_std: got {std}, which makes the smallest class weight {weights.min():.3f}, "

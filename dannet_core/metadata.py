@@ -22,9 +22,10 @@ class ModelMetadata:
     """Describes one model; every field survives the trip through a file's string-to-string header.
 
     Attributes:
-        arch: a name in `dannet_core.architectures.BACKBONES`.
-        backbone: one of that network's.
-        relighting_width: channels of the relighting network's first convolution; 64 in the paper.
+        arch: a name in `dannet_core.architectures.BACKBONES`, or ``adopted``: a graph of another project.
+        backbone: one of that network's; of an adopted graph, the name of its file.
+        relighting_width: channels of the relighting network's first convolution; 64 in the paper, 0 = there is none,
+            and no relit image.
         aspp_branches: DeepLab-v2 only: 4 as in the paper, 2 as the released weights were trained; 0 elsewhere.
         class_names: in train-id order.
         class_shares: a_k of equation 1, from which the re-weighting vector follows for any std.
@@ -33,6 +34,8 @@ class ModelMetadata:
         align_corners: how ``stride_logits`` are to be upsampled.
         precision: ``fp32``, ``fp16``, or ``int8`` for a quantized graph.
         output: what a graph gives: ``logits`` (stride logits and relit image) or ``labels`` (finished, re-weighted).
+        scores: what the stride logits are: ``logits``, or ``one_hot``: 1 for the label and 0 elsewhere, made of a graph
+            that gives labels alone, so that nobody knows how certain they are.
         trained: False for random weights, so that nobody mistakes them for a model.
         source: where the weights come from, in words.
         metrics: measured figures by name, e.g. ``{"toy_city_night_miou": 0.41}``.
@@ -49,6 +52,7 @@ class ModelMetadata:
     align_corners: bool = True
     precision: str = "fp32"
     output: str = "logits"
+    scores: str = "logits"
     trained: bool = False
     source: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -58,6 +62,16 @@ class ModelMetadata:
     def num_classes(self) -> int:
         """Number of classes, the channel count of the logits."""
         return len(self.class_names)
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """What this model cannot give besides labels, ``relit`` or ``confidence``, each with the reason."""
+        reasons = {}
+        if self.relighting_width == 0:
+            reasons["relit"] = f"the model has no relighting network ({self.arch})"
+        if self.scores == "one_hot":
+            reasons["confidence"] = f"the model gives labels without scores ({self.arch})"
+        return reasons
 
     def to_strings(self) -> dict[str, str]:
         """The record as a string-to-string mapping with prefixed keys and JSON values."""
@@ -151,6 +165,7 @@ def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
     for key in ("arch", "backbone", "source", "precision"):
         expect(isinstance(values.get(key, ""), str), key, "a string")
     expect(values.get("output", "logits") in ("logits", "labels"), "output", "logits or labels")
+    expect(values.get("scores", "logits") in ("logits", "one_hot"), "scores", "logits or one_hot")
     for key in ("relighting_width", "aspp_branches"):
         expect(type(values.get(key, 0)) is int and values.get(key, 0) >= 0, key, "an integer of at least 0")
     for key in ("trained", "align_corners"):

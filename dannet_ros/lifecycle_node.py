@@ -13,11 +13,10 @@ from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from dannet_core.classes import reweighting_vector
-from dannet_core.errors import SettingsError
 from dannet_ros.camera_input import CameraInput, InputFacts, image_topic
 from dannet_ros.declared_parameters import DeclaredParameters
 from dannet_ros.diagnostics import Diagnostics, Health
+from dannet_ros.model_fit import misfit
 from dannet_ros.session import Session
 from dannet_ros.watchdog import PERIOD_S, Watchdog
 
@@ -186,12 +185,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
 
     def _live_problem(self, name: str, value: Any) -> str | None:
         facts = None if self._session is None else self._session.worker.facts
-        if name == "reweight_std" and facts is not None:
-            try:
-                reweighting_vector(facts.metadata.class_shares, value)
-            except SettingsError as error:
-                return f"parameter {error}"
-        return None
+        return None if facts is None else misfit(facts.metadata, name, value)
 
     def _apply(self, changes: dict[str, Any]) -> None:
         if self._session is not None:
@@ -259,6 +253,8 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             trained = "" if facts.metadata.trained else ", NOT TRAINED (random weights)"
             topic = self._input_facts().topic
             runs = f"{facts.backend}, {facts.why}" if facts.why else facts.backend
+            for output, reason in facts.metadata.absent.items():
+                self.get_logger().info(f"no topic ~/{output}: {reason}")
             self.get_logger().info(f"{facts.metadata.arch} on {facts.device} ({runs}){trained}, input {topic}")
 
     def _busy_s(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -117,6 +117,13 @@ class Publishers:
         except Exception:
             self.destroy()
             raise
+
+    def withdraw(self, outputs: Iterable[str]) -> None:
+        """Take back the topics of image outputs that the model cannot give; before the first frame."""
+        for name in outputs:
+            publisher = self._images.pop(name)
+            self._made.remove(publisher)
+            self._node.destroy_lifecycle_publisher(publisher)
 
     def wanted(self) -> set[str]:
         """Names of the image outputs somebody subscribes to."""

@@ -14,6 +14,7 @@ from dannet_ros.diagnostics import Health
 from dannet_ros.frame_statistics import FrameStatistics, LostFrames
 from dannet_ros.latest_frame import LatestFrame
 from dannet_ros.model_file import ModelFile
+from dannet_ros.model_fit import misfit
 from dannet_ros.opening import Opening, open_model
 from dannet_ros.parameters import NodeParameters
 from dannet_ros.pipeline import FramePipeline, stamp_ns
@@ -58,7 +59,9 @@ class Session:
         self._refused = 0
 
     def open(self, stopping: Event, while_waiting: Callable[[], None]) -> str:
-        """Open the model and wait for it; returns why that failed, empty when it did not.
+        """Open the model, wait for it, and take back the topics that it cannot fill.
+
+        Returns why that failed, empty when it did not.
 
         Args:
             stopping: when set, waiting is given up.
@@ -69,7 +72,11 @@ class Session:
             if stopping.is_set():
                 return "stopped while the model was being opened"
             while_waiting()
-        return self.worker.failure or ""
+        if self.worker.facts is None:
+            return self.worker.failure or ""
+        metadata = self.worker.facts.metadata
+        self.publishers.withdraw(metadata.absent)
+        return misfit(metadata, "outputs", self.parameters.outputs) or ""
 
     def receive(self, message: Any) -> None:
         """Swap a message into the mailbox, unless it is too old: all that the executor thread does for a frame."""

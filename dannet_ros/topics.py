@@ -54,8 +54,20 @@ TOPICS: Final = (
     ),
     TopicSpec("~/color", _IMAGE, "out", _STREAM, "rgb8: the labels in Cityscapes colours."),
     TopicSpec("~/overlay", _IMAGE, "out", _STREAM, "rgb8: the colours over the picture, with overlay_alpha."),
-    TopicSpec("~/relit", _IMAGE, "out", _STREAM, "rgb8: the picture as the relighting network hands it on."),
-    TopicSpec("~/confidence", _IMAGE, "out", _STREAM, "mono8: likelihood of the label, 255 = certain."),
+    TopicSpec(
+        "~/relit",
+        _IMAGE,
+        "out",
+        _STREAM,
+        "rgb8: the picture as the relighting network hands it on; only where the model has one.",
+    ),
+    TopicSpec(
+        "~/confidence",
+        _IMAGE,
+        "out",
+        _STREAM,
+        "mono8: likelihood of the label, 255 = certain; not of models that give labels without scores.",
+    ),
     TopicSpec("~/camera_info", "sensor_msgs/msg/CameraInfo", "out", _STREAM, "The input's, for the same stamp."),
     TopicSpec("~/legend", _IMAGE, "out", _LATCHED, "rgb8: colour and name of every class."),
     TopicSpec(

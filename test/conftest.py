@@ -128,3 +128,25 @@ def write_tiny_onnx(
     helper.set_model_props(model, described.to_strings())
     onnx.save(model, str(path))
     return path
+
+
+@pytest.fixture(scope="session", params=("lraspp", "fpn", "segformer"))
+def foreign_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph as torchvision, segmentation_models_pytorch or transformers export it, 64 x 96, random weights."""
+    pytest.importorskip("onnx", reason="onnx builds the test model: pip install onnx")
+    from foreign_graphs import export_family
+
+    return export_family(request.param, tmp_path_factory.mktemp("foreign") / f"{request.param}.onnx")
+
+
+@pytest.fixture(scope="session")
+def adopted_model(foreign_model: Path) -> Path:
+    """The same, adopted."""
+    from foreign_graphs import HEIGHT, WIDTH
+
+    from dannet_core.deploy.adopt import AdoptOptions, adopt
+    from dannet_core.deploy.adopt.picture_input import PictureOptions
+
+    path = foreign_model.with_name(f"adopted_{foreign_model.name}")
+    adopt(foreign_model, path, AdoptOptions(PictureOptions(size=(HEIGHT, WIDTH))))
+    return path

@@ -260,7 +260,9 @@ class HostNetwork:
         self._device = device
         height, width = self._backend.fixed_input_size
         image = (1, 3, height, width)
-        self.shapes = {"image": image, "stride_logits": (1, 19, height // 8, width // 8), "relit": image}
+        self.shapes = {"image": image}
+        for output in self._backend._session.get_outputs():
+            self.shapes[output.name] = tuple(output.shape)
         self.dtypes = dict.fromkeys(self.shapes, np.dtype(kind))
         self.metadata = self._backend.metadata
 
@@ -273,4 +275,6 @@ class HostNetwork:
             for name, address in addresses.items()
         }
         output = self._backend.infer(arrays["image"].astype(np.float32), with_relit=True)
-        arrays["stride_logits"][0], arrays["relit"][0] = output.logits, output.relit
+        arrays["stride_logits"][0] = output.logits
+        if output.relit is not None:
+            arrays["relit"][0] = output.relit

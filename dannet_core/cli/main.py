@@ -15,6 +15,7 @@ VERBS: Final = {
     "predict": "images, a folder or a video to labels, colours, overlay",
     "import_weights": "the released DANNet checkpoints to .safetensors",
     "export": ".safetensors to .onnx, checked against PyTorch",
+    "adopt": "another project's segmentation .onnx to one that everything here opens",
     "quantize": "INT8 by calibration on frames, its cost in labels measured",
     "build_engine": ".onnx to a TensorRT .engine, on a machine without a GPU too",
     "benchmark": "latency, throughput, stages and memory, models and backends side by side",

@@ -16,6 +16,7 @@ from dannet_core.errors import MissingPackageError, NotFiniteError, require
 from dannet_core.inference.backends.onnxruntime import DISABLED_OPTIMIZERS, INPUT_NAME
 from dannet_core.inference.postprocess import LARGEST_SCORE
 from dannet_core.inference.preprocess import preprocess
+from dannet_core.pixels import Rgb
 
 Frame = npt.NDArray[np.float32]
 CHUNK_BYTES: Final = 512 << 20
@@ -29,15 +30,19 @@ class NamedFrame(NamedTuple):
     image: Frame
 
 
-def hard_frames(size: tuple[int, int]) -> list[NamedFrame]:
+def hard_pictures(size: tuple[int, int]) -> dict[str, Rgb]:
     """A black picture, a night without light but sensor noise, and a white picture, of (height, width)."""
     rng = np.random.default_rng(0)
-    pictures = {
+    return {
         "a black picture": np.zeros((*size, 3), np.uint8),
         "a dark picture": rng.integers(0, 9, (*size, 3), dtype=np.uint8),
         "a white picture": np.full((*size, 3), 255, np.uint8),
     }
-    return [NamedFrame(name, preprocess(picture, size)) for name, picture in pictures.items()]
+
+
+def hard_frames(size: tuple[int, int]) -> list[NamedFrame]:
+    """The same as a network takes them."""
+    return [NamedFrame(name, preprocess(picture, size)) for name, picture in hard_pictures(size).items()]
 
 
 def numbered(frames: Sequence[Frame]) -> list[NamedFrame]:
@@ -183,13 +188,23 @@ def _chunks(onnx: Any, model: Any) -> Iterator[list[tuple[Any, list[Any]]]]:
         yield chunk
 
 
+def read_by(node: Any) -> set[str]:
+    """Names that a node reads; bodies inside it read tensors of the graph around them too."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            names.update(tensor.name for tensor in body.output)
+            names.update(*(read_by(inner) for inner in body.node))
+    return names
+
+
 def drop_unused(graph: Any) -> None:
     """Remove nodes and initializers that lead to no output; nodes are in the order of computation."""
     used = {tensor.name for tensor in graph.output}
     needed = []
     for node in reversed(graph.node):
         if used & set(node.output):
-            used.update(node.input)
+            used.update(read_by(node))
             needed.append(node)
     weights = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.node[:], graph.initializer[:]

@@ -24,7 +24,7 @@ from dannet_core.pixels import MAX_SIDE, MIN_SIDE
 
 INPUT_NAME: Final = "image"
 OUTPUTS: Final[dict[str, tuple[str, ...]]] = {"logits": ("stride_logits", "relit"), "labels": ("labels",)}
-"""Names of a graph's outputs, by what it gives."""
+"""Names of a graph's outputs, by what it gives; without a relighting network there is no ``relit``."""
 PRECISIONS: Final = ("fp32", "fp16")
 DEFAULT_OPSET: Final = 18
 OPSETS: Final = range(18, 24)
@@ -49,20 +49,24 @@ class GraphOptions:
 
 
 class DeployedGraph(nn.Module):
-    """What the `.onnx` file computes: 1 x 3 x H x W float32 to float32 stride logits and relit image.
+    """What the `.onnx` file computes: 1 x 3 x H x W float32 to float32 stride logits and, if one is made, relit image.
 
     Args:
         net: in the precision it is to compute in.
+        with_relit: False where there is no relighting network.
     """
 
-    def __init__(self, net: DANNet) -> None:
+    def __init__(self, net: DANNet, with_relit: bool = True) -> None:
         super().__init__()
         self.net = net
+        self.with_relit = with_relit
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run in the network's precision; float32 at both ends."""
         relit, stride_logits, _ = self.net.at_stride(image.to(next(self.net.parameters()).dtype))
-        # Without a relighting network the relit image is the input, which a graph may not return as it is.
+        if not self.with_relit:
+            return (stride_logits.float(),)
+        # Where nothing relights, the relit image is the input, which a graph may not return as it is.
         relit = relit.clone() if relit is image else relit
         return stride_logits.float(), relit.float()
 
@@ -137,9 +141,9 @@ def export_onnx(
     """Write the deployed graph; the file appears whole or not at all, and ``net`` is left as it is.
 
     The graph has the input ``image`` (1 x 3 x H x W float32, ImageNet-normalised RGB) and the outputs ``stride_logits``
-    (1 x K x h x w float32, see `DannetOutput`) and ``relit`` (1 x 3 x H x W float32), in both precisions; or the one
-    output ``labels`` (1 x h x w uint8 train ids). Batch norms are folded into the convolutions, shapes are constants,
-    and the metadata is in the model's properties.
+    (1 x K x h x w float32, see `DannetOutput`) and, where there is a relighting network, ``relit`` (1 x 3 x H x W
+    float32), in both precisions; or the one output ``labels`` (1 x h x w uint8 train ids). Batch norms are folded into
+    the convolutions, shapes are constants, and the metadata is in the model's properties.
 
     Args:
         net: on any device, in any mode.
@@ -165,11 +169,12 @@ def export_onnx(
     size = (int(input_size[0]), int(input_size[1]))
     prepared = prepare(net, precision)
     graph = (
-        DeployedGraph(prepared)
+        DeployedGraph(prepared, with_relit="relit" not in metadata.absent)
         if options.output == "logits"
         else LabelGraph(prepared, metadata, options.settings, options.label_size or size)
     )
-    model = _trace(graph.eval(), size, options)
+    names = [name for name in OUTPUTS[options.output] if name not in metadata.absent]
+    model = _trace(graph.eval(), size, names, options.opset)
     strip_traces(model)
     described = metadata.replace(input_size=size, precision=precision, output=options.output)
     onnx.helper.set_model_props(model, described.to_strings())
@@ -221,7 +226,7 @@ def strip_traces(model: Any) -> None:
         del entry.metadata_props[:]
 
 
-def _trace(graph: nn.Module, input_size: tuple[int, int], options: GraphOptions) -> Any:
+def _trace(graph: nn.Module, input_size: tuple[int, int], names: list[str], opset: int) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         # Deprecations inside torch's exporter, nothing a caller could act on.
         warnings.simplefilter("ignore")
@@ -230,9 +235,9 @@ def _trace(graph: nn.Module, input_size: tuple[int, int], options: GraphOptions)
             (torch.zeros(1, 3, *input_size),),
             dynamo=True,
             optimize=True,
-            opset_version=options.opset,
+            opset_version=opset,
             input_names=[INPUT_NAME],
-            output_names=list(OUTPUTS[options.output]),
+            output_names=names,
             verbose=False,
         )
     return program.model_proto

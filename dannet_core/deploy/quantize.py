@@ -17,7 +17,8 @@ from tqdm import tqdm
 from dannet_core.atomic_files import write_whole
 from dannet_core.deploy.finite_graph import drop_unused, require_finite_graph
 from dannet_core.deploy.half_graph import HALF_SCALES_OPSET, to_half
-from dannet_core.errors import ModelFileError, NotFiniteError, OutputError, SettingsError, require
+from dannet_core.deploy.plain_constants import cast_to_half, constants_to_weights
+from dannet_core.errors import ModelFileError, NotFiniteError, OutputError, SettingsError, first_line, require
 from dannet_core.inference.backends.onnxruntime import DISABLED_OPTIMIZERS, INPUT_NAME, LOGITS_NAME
 from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
 from dannet_core.inference.presets import PRESETS
@@ -161,22 +162,24 @@ class _Quantizer:
                 f"{path}: got {self.metadata.precision} {self.metadata.output}, expected fp32 logits: "
                 "export with --precision fp32 --output logits"
             )
+        if self.metadata.scores != "logits":
+            raise ModelFileError(f"{path}: nothing to measure: {self.metadata.absent['confidence']}")
+        constants_to_weights(self.model.graph)
         if self._settings.rest == "fp16":
-            # Before the ranges are taken, so that names stay what they are.
-            version = max(
-                HALF_SCALES_OPSET, *(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
-            )
-            self.model = self._onnx.version_converter.convert_version(self.model, version)
+            self._raise_operator_set(path)
         seen: set[str] = set()
         for i, node in enumerate(self.model.graph.node):
             # Named after its weight, a layer that is left out says where in the network it is.
             name = node.input[1].removeprefix("net.").removesuffix(".weight") if node.op_type == _LAYER else node.name
             node.name = f"{node.op_type}_{i}" if name in seen or not name else name
             seen.add(node.name)
-        convolutions = [node for node in self.model.graph.node if node.op_type == _LAYER]
-        self.layers = [node.name for node in convolutions]
+        convolutions = {node.name: node.input[1] for node in self.model.graph.node if node.op_type == _LAYER}
         constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
-        self._weights = {node.name: constants[node.input[1]] for node in convolutions}
+        self._weights = {name: constants[weight] for name, weight in convolutions.items() if weight in constants}
+        self.layers = list(self._weights)
+        self._left_out = [name for name in convolutions if name not in self._weights]
+        if not self.layers:
+            raise ModelFileError(f"{path}: got no convolution with constant weights, expected some to quantize")
 
     def calibrate(self, frames: Sequence[Frame]) -> None:
         """Take the ranges of all convolutions' inputs."""
@@ -210,7 +213,7 @@ class _Quantizer:
                 node.input[1] = weight.name
                 graph.initializer.append(weight)
         drop_unused(graph)
-        return to_half(model) if self._settings.rest == "fp16" else model
+        return to_half(cast_to_half(self._onnx, model)) if self._settings.rest == "fp16" else model
 
     def finish(self, kept: Sequence[str]) -> Any:
         """Like `build`, described and checked."""
@@ -219,6 +222,18 @@ class _Quantizer:
         self._onnx.helper.set_model_props(model, self.metadata.replace(precision="int8").to_strings())
         self._onnx.checker.check_model(model, full_check=True)
         return model
+
+    def _raise_operator_set(self, path: Path) -> None:
+        """To one with half scales; before the ranges are taken, so that names stay what they are."""
+        now = max(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+        if now >= HALF_SCALES_OPSET:
+            return
+        try:
+            self.model = self._onnx.version_converter.convert_version(self.model, HALF_SCALES_OPSET)
+        except Exception as error:
+            raise ModelFileError(
+                f"{path}: cannot be brought to operator set {HALF_SCALES_OPSET}: {first_line(error)}: use --rest fp32"
+            ) from error
 
     def _all_layers(self) -> Any:
         """Every layer quantized; made once."""
@@ -236,7 +251,7 @@ class _Quantizer:
                 activation_qType=QuantType.QInt8,
                 tensors_range=self._ranges,
                 nodes_to_quantize=[],
-                nodes_to_exclude=[],
+                nodes_to_exclude=self._left_out,
                 op_types_to_quantize=[_LAYER],
                 extra_options=TENSORRT_OPTIONS,
             )
@@ -280,12 +295,15 @@ class _Judge:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=list(DISABLED_OPTIMIZERS),
-        )
+        try:
+            session = onnxruntime.InferenceSession(
+                model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(DISABLED_OPTIMIZERS),
+            )
+        except Exception as error:
+            raise ModelFileError(f"the quantized graph does not run: {first_line(error)}: try --rest fp32") from error
         labels = []
         for frame in self._frames:
             (logits,) = session.run([LOGITS_NAME], {INPUT_NAME: frame})

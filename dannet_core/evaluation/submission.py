@@ -73,12 +73,15 @@ def write_submission(
         DataSetError: two frames of one name, a picture of another size, or a result that does not validate.
         ImageError: a picture cannot be read.
         OutputError: the zip cannot be written.
+        SettingsError: the model gives labels without scores.
     """
     frames = [sample.frame for sample in samples]
     doubles = sorted({frame for frame in frames if frames.count(frame) > 1})
     if doubles or not frames:
         what = f"{len(doubles)} frame names twice, e.g. {doubles[0]}" if doubles else "no pictures"
         raise DataSetError(f"{path}: got {what}, expected pictures whose names differ")
+    if "confidence" in segmenter.metadata.absent:
+        raise SettingsError(f"submission: has a confidence for every pixel: {segmenter.metadata.absent['confidence']}")
     settings = segmenter.settings
     segmenter.settings = dataclasses.replace(settings, min_confidence=0.0)
     try:

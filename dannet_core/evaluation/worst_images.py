@@ -15,7 +15,6 @@ from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels, Rgb, colorize
 
 PANEL_WIDTH: Final = 480
-_TITLES: Final = ("image", "relit", "ground truth", "prediction", "error")
 _GAP: Final = 6
 _WRONG: Final = (230, 30, 30)
 _RIGHT: Final = (60, 140, 70)
@@ -45,7 +44,7 @@ class WorstImages:
             miou_present: 0..1.
             rgb: H x W x 3 uint8.
             labels: H x W uint8 train ids.
-            prediction: made with the relit picture.
+            prediction: made with the relit picture, where the model makes one.
         """
         full = len(self._kept) >= self._count
         if self._count == 0 or np.isnan(miou_present) or (full and miou_present >= self._kept[-1].miou_present):
@@ -64,23 +63,26 @@ class WorstImages:
 def draw_panel(caption: str, rgb: Rgb, labels: Labels, prediction: Prediction) -> Rgb:
     """Image, relit image, ground truth, prediction and error side by side, 480 pixels wide each, under a caption.
 
-    In the error picture wrong pixels are red, right ones green, unlabelled ones black.
+    Without a relighting network there is no relit image. In the error picture wrong pixels are red, right ones green,
+    unlabelled ones black.
     """
     height = max(1, round(labels.shape[0] * PANEL_WIDTH / labels.shape[1]))
-    pictures = (
-        rgb,
-        prediction.relit,
-        colorize(labels, colormap=prediction.colormap),
-        prediction.colorize(),
-        error_picture(labels, prediction.labels),
-    )
+    pictures = {"image": rgb}
+    if prediction.has("relit"):
+        pictures["relit"] = prediction.relit
+    # Averaged colours of labels would look like labels that are not there.
+    averaged = len(pictures)
+    pictures |= {
+        "ground truth": colorize(labels, colormap=prediction.colormap),
+        "prediction": prediction.colorize(),
+        "error": error_picture(labels, prediction.labels),
+    }
     panel = white(height + 2 * TEXT_HEIGHT, len(pictures) * (PANEL_WIDTH + _GAP) - _GAP)
     put_text(panel, caption, (0, 0))
-    for index, (picture, title) in enumerate(zip(pictures, _TITLES, strict=True)):
+    for index, (title, picture) in enumerate(pictures.items()):
         left = index * (PANEL_WIDTH + _GAP)
         put_text(panel, title, (left, TEXT_HEIGHT))
-        # Averaged colours of labels would look like labels that are not there.
-        method = cv2.INTER_AREA if index < 2 else cv2.INTER_NEAREST
+        method = cv2.INTER_AREA if index < averaged else cv2.INTER_NEAREST
         small = cv2.resize(picture, (PANEL_WIDTH, height), interpolation=method)
         panel[2 * TEXT_HEIGHT :, left : left + PANEL_WIDTH] = small
     return panel

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dannet_core.atomic_files import whole_file
-from dannet_core.errors import ImageError, NotFiniteError, OutputError
+from dannet_core.errors import ImageError, NotFiniteError, OutputError, SettingsError
 from dannet_core.inference.predict_inputs import ALWAYS_WRITTEN, find_inputs, is_video, overwritten_inputs
 from dannet_core.inference.prediction import Prediction
 from dannet_core.inference.segmenter import NightSegmenter
@@ -80,7 +80,9 @@ def predict_files(segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Ou
     Raises:
         ImageError: no input can be labelled.
         OutputError: the folder cannot be written to.
+        SettingsError: an output is asked for that this model cannot give.
     """
+    _refuse_absent(segmenter, outputs)
     found = find_inputs(inputs)
     for name, taken in overwritten_inputs(found.jobs, outputs.folder, outputs.kinds).items():
         found.problems.append(f"{found.jobs.pop(name)}: its output would replace the input {taken}: use another folder")
@@ -101,6 +103,12 @@ def predict_files(segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Ou
             _leave_out(summary, str(error) if str(path) in str(error) else f"{path}: {error}")
     summary.median_ms = float(np.median(times_ms)) if times_ms else 0.0
     return summary
+
+
+def _refuse_absent(segmenter: NightSegmenter, outputs: Outputs) -> None:
+    for name, reason in segmenter.metadata.absent.items():
+        if getattr(outputs, name):
+            raise SettingsError(f"{name}: {reason}: leave --{name} out")
 
 
 def _leave_out(summary: Summary, problem: str) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core import pixels
-from dannet_core.errors import BackendError
+from dannet_core.errors import BackendError, SettingsError
 from dannet_core.inference.postprocess import Floats, require_finite, upsample_confidence
 from dannet_core.pixels import Labels, Rgb
 
 Outputs = Mapping[str, npt.NDArray[Any]]
-_NONE: Final[Outputs] = MappingProxyType({})
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Lazy(NamedTuple):
@@ -28,12 +28,14 @@ class Lazy(NamedTuple):
         relit: gives 3 x H x W float32, ImageNet-normalised; None = not kept.
         align_corners: how the scores are to be upsampled.
         colormap: of the model's classes.
+        absent: what the model cannot give, with the reason, see `ModelMetadata.absent`.
     """
 
     scores: Callable[[], Floats]
     relit: Callable[[], Floats] | None
     align_corners: bool
     colormap: pixels.Colormap = pixels.COLORMAP
+    absent: Mapping[str, str] = _NONE
 
 
 class Prediction:
@@ -54,7 +56,12 @@ class Prediction:
 
     @cached_property
     def confidence(self) -> npt.NDArray[np.float32]:
-        """H x W float32, 0..1: the re-weighted likelihood of the best class."""
+        """H x W float32, 0..1: the re-weighted likelihood of the best class.
+
+        Raises:
+            SettingsError: the model gives labels without scores.
+        """
+        self._require("confidence")
         ready: npt.NDArray[np.float32] | None = self.outputs.get("confidence")
         return (
             upsample_confidence(self._lazy.scores(), self._size, self._lazy.align_corners) if ready is None else ready
@@ -71,9 +78,11 @@ class Prediction:
         """H x W x 3 uint8 RGB: the picture as the relighting network hands it to the segmentation network.
 
         Raises:
+            SettingsError: the model has no relighting network.
             BackendError: the picture was segmented with ``with_relit=False``.
             NotFiniteError: the relighting network gave NaN or infinity.
         """
+        self._require("relit")
         if self._lazy.relit is None:
             raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
         values = self._lazy.relit()
@@ -95,6 +104,14 @@ class Prediction:
     def colormap(self) -> pixels.Colormap:
         """256 x 3 uint8 RGB, the colours of the model's classes by train id."""
         return self._lazy.colormap
+
+    def has(self, output: str) -> bool:
+        """Whether the model can give ``relit`` or ``confidence`` at all."""
+        return output not in self._lazy.absent
+
+    def _require(self, output: str) -> None:
+        if output in self._lazy.absent:
+            raise SettingsError(f"{output}: {self._lazy.absent[output]}")
 
     @property
     def _size(self) -> tuple[int, int]:

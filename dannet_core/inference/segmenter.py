@@ -136,6 +136,10 @@ class NightSegmenter:
                 f"input_size: got {settings.input_size}, but the model was exported for {fixed}: "
                 "leave it unset or export the model at that size"
             )
+        if settings.min_confidence > 0 and "confidence" in self.metadata.absent:
+            raise SettingsError(
+                f"min_confidence: got {settings.min_confidence:g}, expected 0: {self.metadata.absent['confidence']}"
+            )
         self._scaling = class_scaling(settings.reweight, self.metadata.class_shares, settings.reweight_std)
         self._settings = settings
 
@@ -152,7 +156,8 @@ class NightSegmenter:
         Args:
             picture: H x W x 3 uint8, red first, sides of 64 to 16384 pixels, any strides; or what a camera sent, which
                 a GPU backend takes as it is.
-            with_relit: keep the relit picture for `Prediction.relit`; costs a copy on some backends.
+            with_relit: keep the relit picture, where the model makes one, for `Prediction.relit`; costs a copy on some
+                backends.
             outputs: of `dannet_core.inference.frame.EXTRA_OUTPUTS`, what to make together with the labels, as
                 `Prediction.outputs`; on a GPU that costs next to nothing, later it costs what it costs on a CPU.
             alpha: opacity of the colours in the output ``overlay``.
@@ -162,7 +167,7 @@ class NightSegmenter:
 
         Raises:
             ImageError: ``picture`` is not such an array.
-            SettingsError: an unknown output.
+            SettingsError: an unknown output, or one that this model cannot give.
             NotFiniteError: the network gave NaN or infinity for this picture.
             BackendError: the network failed to run, or frames are in flight.
         """
@@ -194,6 +199,11 @@ class NightSegmenter:
             BackendError: the network failed to run, or too many pictures are in flight.
         """
         camera = picture if isinstance(picture, CameraImage) else CameraImage.from_rgb(picture)
+        absent = self.metadata.absent
+        for name in sorted(outputs) if absent else ():
+            if (reason := absent.get(name.removesuffix("_bytes"))) is not None:
+                raise SettingsError(f"outputs: got '{name}': {reason}")
+        with_relit = with_relit and "relit" not in absent
         request = FrameRequest(self._settings, self.input_size(camera.size), frozenset(outputs), alpha, with_relit)
         if len(self._in_flight) >= self.max_in_flight:
             raise BackendError(f"submit: {len(self._in_flight)} pictures are in flight: collect one first")
@@ -265,12 +275,13 @@ class NightSegmenter:
     def _postprocess(
         self, output: StrideOutput, rgb: Rgb, request: FrameRequest, timings: dict[str, float]
     ) -> Prediction:
-        align_corners = self.metadata.align_corners
+        metadata = self.metadata
         scores = self._scores(output.logits, self._scaling)
-        labels = upsample_labels(scores, (rgb.shape[0], rgb.shape[1]), align_corners)
+        labels = upsample_labels(scores, (rgb.shape[0], rgb.shape[1]), metadata.align_corners)
         relit = output.relit
         outputs: dict[str, npt.NDArray[Any]] = {}
-        lazy = Lazy(lambda: scores, None if relit is None else lambda: relit, align_corners, self._colormap)
+        give_relit = None if relit is None else lambda: relit
+        lazy = Lazy(lambda: scores, give_relit, metadata.align_corners, self._colormap, metadata.absent)
         prediction = Prediction(labels, lazy, timings, outputs)
         if request.settings.min_confidence > 0:
             labels[prediction.confidence < request.settings.min_confidence] = IGNORE_ID
@@ -284,14 +295,17 @@ class NightSegmenter:
             self._scores(stride.logits(), scaling)  # counts them and raises
             raise NotFiniteError(f"stride_logits: {self.device} saw NaN or infinity in them, expected numbers")
         relit = stride.relit if request.with_relit else None
-        lazy = Lazy(lambda: scale_logits(stride.logits(), scaling), relit, self.metadata.align_corners, self._colormap)
+        metadata, logits = self.metadata, stride.logits
+        lazy = Lazy(
+            lambda: scale_logits(logits(), scaling), relit, metadata.align_corners, self._colormap, metadata.absent
+        )
         return Prediction(result.labels, lazy, result.timings_ms, result.extras)
 
     def _scores(self, logits: Floats, scaling: ClassScaling) -> Floats:
         try:
             return scale_logits(logits, scaling)
         except NotFiniteError as error:
-            advice = (
+            advice = _ADVICE.get(self.metadata.scores) or (
                 "damaged weights, or a division by zero: export it again, which tries dark and bright pictures"
                 if self.precision == "fp32"
                 else f"{self.precision} may overflow: try the model in fp32"
@@ -299,6 +313,7 @@ class NightSegmenter:
             raise NotFiniteError(f"the network gave no labels for this picture: {error}: {advice}") from error
 
 
+_ADVICE: Final = {"one_hot": "the graph gave labels beyond its classes: adopt it again with a class map"}
 _MAKERS: Final[dict[str, Callable[[Prediction, Rgb, float], npt.NDArray[Any]]]] = {
     "confidence": lambda prediction, _rgb, _alpha: prediction.confidence,
     "confidence_bytes": lambda prediction, _rgb, _alpha: prediction.confidence_bytes,

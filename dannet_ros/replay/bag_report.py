@@ -150,8 +150,9 @@ def summary_text(content: Mapping[str, Any]) -> str:
         found, total = model["scores"], content["timing"]["models"][model["name"]]["stages_ms"]["total"]
         quality = "no ground truth" if found is None else f"mIoU {found['miou_present']:.4f} over the classes present"
         flicker = "-" if model["flicker"] is None else f"{model['flicker']['mean']:.1%}"
+        confidence = "-" if model["confidence"] is None else f"{model['confidence']['mean']:.3f}"
         lines.append(
-            f"  {model['name']}: {quality}, confidence {model['confidence']['mean']:.3f}, flicker {flicker}, "
+            f"  {model['name']}: {quality}, confidence {confidence}, flicker {flicker}, "
             f"{total['p50']:.1f} ms a frame (p99 {total['p99']:.1f})"
         )
         if not model["model"]["metadata"]["trained"]:

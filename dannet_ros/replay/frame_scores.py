@@ -52,7 +52,7 @@ class TopicScore:
         classes: of the model.
         confusion: pixel counts against the ground truth.
         label_pixels: (256,) int64 pixels by label.
-        confidences: mean likelihood of each frame's labels, 0..1.
+        confidences: mean likelihood of each frame's labels, 0..1; none of a model that gives labels without scores.
         flicker: change between frames.
         frames: how many.
     """
@@ -74,11 +74,12 @@ class TopicScore:
         self.frames += 1
         pixels = np.bincount(labels.ravel(), minlength=256)
         self.label_pixels += pixels
-        self.confidences.append(float(prediction.confidence.mean(dtype=np.float64)))
+        confidence = float(prediction.confidence.mean(dtype=np.float64)) if prediction.has("confidence") else None
+        self.confidences += [] if confidence is None else [confidence]
         self._digest.update(labels)
         record: dict[str, Any] = {
             "labels": digest(labels),
-            "confidence": self.confidences[-1],
+            "confidence": confidence,
             "flicker": self.flicker.add(labels),
             "unknown": float(pixels[IGNORE_ID]) / labels.size,
         }
@@ -144,8 +145,9 @@ class ModelScore:
         timings = prediction.timings_ms
         self.times_ms.append({"decode": frame.decode_ms, **timings, "total": frame.decode_ms + sum(timings.values())})
         score = record.get("miou_present")
-        own_first = {self.name: prediction, **predictions}
-        self.worst.offer(record["confidence"] if score is None else score, frame, own_first)
+        score = record["confidence"] if score is None else score
+        if score is not None:
+            self.worst.offer(score, frame, {self.name: prediction, **predictions})
         return record
 
     @property

@@ -46,7 +46,8 @@ def model_tiles(model: Json, stages: Json, color: str) -> str:
     if found is not None:
         tiles.append(tile(percent(found["miou_present"]), "", "mIoU over the classes present", color))
         tiles.append(tile(percent(found["pixel_accuracy"]), "", "of the labelled pixels right", color))
-    tiles.append(tile(percent(model["confidence"]["mean"]), "", "mean confidence", color))
+    if model["confidence"] is not None:
+        tiles.append(tile(percent(model["confidence"]["mean"]), "", "mean confidence", color))
     if flicker is not None:
         tiles.append(tile(percent(flicker["mean"]), "", "of the labels change from frame to frame", color))
     total = stages["total"]

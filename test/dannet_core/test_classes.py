@@ -42,6 +42,12 @@ def test_reweighting_without_spread_is_all_ones():
     np.testing.assert_array_equal(reweighting_vector((0.7, 0.3), std=0.0), np.ones(2, np.float32))
 
 
+def test_equal_shares_leave_every_class_as_it_is():
+    """To the bit: the mean of equal numbers is often rounded to another one."""
+    for k in range(2, 256):
+        np.testing.assert_array_equal(reweighting_vector((1 / k,) * k, std=0.16), np.ones(k, np.float32))
+
+
 @pytest.mark.parametrize("shares", [(0.5, 0.0), (0.5, float("nan")), (1.0,), (0.5, -0.5)])
 def test_reweighting_refuses_shares_that_are_not_above_zero(shares):
     with pytest.raises(SettingsError, match="class_shares"):

@@ -39,6 +39,7 @@ def test_says_when_a_file_is_not_ours():
         ("metrics", {"miou": "high"}, "numbers"),
         ("output", "probabilities", "logits or labels"),
         ("output", ["logits"], "logits or labels"),
+        ("scores", "labels", "logits or one_hot"),
         ("surprise", 1, "unknown metadata key 'surprise'"),
     ],
 )
@@ -60,3 +61,11 @@ def test_refuses_a_header_without_backbone_and_one_nested_too_deep():
 def test_refuses_values_that_are_not_json():
     with pytest.raises(ModelFileError, match="damaged metadata"):
         ModelMetadata.from_strings(FULL.to_strings() | {"dannet.arch": "{"}, "x.onnx")
+
+
+def test_what_a_model_cannot_give_follows_from_its_record():
+    assert FULL.absent == {}
+    assert FULL.replace(relighting_width=0).absent == {"relit": "the model has no relighting network (deeplabv2)"}
+    labels = ModelMetadata("adopted", "theirs", relighting_width=0, scores="one_hot")
+    assert set(labels.absent) == {"relit", "confidence"}
+    assert ModelMetadata.from_strings(labels.to_strings(), "x.onnx") == labels

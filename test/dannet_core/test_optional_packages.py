@@ -115,3 +115,18 @@ def test_an_engine_is_built_without_torch_and_onnx(tmp_path, tiny_onnx):
     )
     assert "built in" in result.stdout, result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.engine", "x.engine.json"]
+
+
+def test_adopt_names_the_package_it_misses_and_needs_no_torch(tmp_path):
+    verb = f"""
+        from dannet_core.cli.main import main
+        main(["adopt", {str(tmp_path / "theirs.onnx")!r}, "--out", {str(tmp_path / "ours.onnx")!r}])
+        """
+    result = run(verb, "onnx", "torch")
+    said = "dannet adopt: onnx is needed to adopt models but cannot be imported: pip install onnx\n"
+    assert (result.stdout, result.stderr) == ("", said)
+    from foreign_graphs import TinyGraph
+
+    TinyGraph().classify().save(tmp_path / "theirs.onnx")
+    result = run(verb, "torch", "rclpy", "tensorrt_rtx")
+    assert (result.stderr, (tmp_path / "ours.onnx").is_file()) == ("", True)

@@ -15,7 +15,8 @@ class StrideOutput(NamedTuple):
 
     Attributes:
         logits: K x h x w float32, as the head makes them (stride 4, 8 or 16), before re-weighting.
-        relit: 3 x H x W float32, ImageNet-normalised RGB at the network's input size; None unless asked for.
+        relit: 3 x H x W float32, ImageNet-normalised RGB at the network's input size; None unless asked for, and always
+            where there is no relighting network.
     """
 
     logits: npt.NDArray[np.float32]

@@ -86,7 +86,7 @@ class Network(Protocol):
     """A network whose buffers are on the device.
 
     Attributes:
-        shapes: of ``image``, ``stride_logits`` and ``relit``, with the leading 1.
+        shapes: of ``image``, ``stride_logits`` and, where there is a relighting network, ``relit``, with the leading 1.
         dtypes: of the same, as NumPy's.
     """
 

@@ -108,7 +108,7 @@ class FrameRunner:
         }
         if self.profile:
             timings_ms |= self._stage_times(slot)
-        stride = SlotStride(slot, self._fetch, request.with_relit)
+        stride = SlotStride(slot, self._fetch, request.with_relit and "relit" not in self._metadata.absent)
         return FrameResult(labels, extras, stride, timings_ms, finite=not slot.host_flag.any())
 
     def run_network(self, image: np.ndarray[Any, Any], with_relit: bool) -> tuple[Any, Any]:
@@ -122,7 +122,7 @@ class FrameRunner:
         self._network.enqueue(slot.addresses(), self._compute)
         self._device.record(slot.done, self._compute)
         self._device.synchronize(slot.done)
-        relit = self._fetch(slot, RELIT) if with_relit else None
+        relit = self._fetch(slot, RELIT) if with_relit and "relit" not in self._metadata.absent else None
         return self._fetch(slot, LOGITS), relit
 
     def close(self) -> None:

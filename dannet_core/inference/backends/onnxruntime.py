@@ -62,6 +62,7 @@ class OnnxRuntimeBackend:
         """See `Backend.infer`."""
         if self._session is None:
             raise BackendError("onnxruntime: the backend is closed: load the model again")
+        with_relit = with_relit and "relit" not in self.metadata.absent
         names = [LOGITS_NAME, RELIT_NAME] if with_relit else [LOGITS_NAME]
         try:
             outputs = self._session.run(names, {INPUT_NAME: image})
@@ -105,10 +106,12 @@ def _check_outputs(session: Any, metadata: ModelMetadata, path: Path) -> None:
             f"{path}: gives finished labels, expected logits: it is for other programs; export with --output logits"
         )
     logits = shapes.get(LOGITS_NAME, [])
-    if len(logits) != 4 or logits[1] != metadata.num_classes or RELIT_NAME not in shapes:
+    has_relit = RELIT_NAME in shapes or "relit" in metadata.absent
+    if len(logits) != 4 or logits[1] != metadata.num_classes or not has_relit:
+        also = "" if "relit" in metadata.absent else f" and '{RELIT_NAME}'"
         raise ModelFileError(
-            f"{path}: outputs are {shapes}, expected '{LOGITS_NAME}' with {metadata.num_classes} channels and "
-            f"'{RELIT_NAME}': export it again"
+            f"{path}: outputs are {shapes}, expected '{LOGITS_NAME}' with {metadata.num_classes} channels{also}: "
+            "export it again"
         )
 
 

@@ -127,6 +127,7 @@ class PyTorchBackend:
         with self._guarded():
             pictures, stride_logits = self._network(self._torch.from_numpy(image).to(self.device))
             logits = stride_logits[0].float().cpu().numpy()
+            with_relit = with_relit and "relit" not in self.metadata.absent
             return StrideOutput(logits, pictures[0].float().cpu().numpy() if with_relit else None)
 
     def run_frame(self, camera: CameraImage, request: FrameRequest) -> FrameResult:

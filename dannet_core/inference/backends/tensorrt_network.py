@@ -34,16 +34,12 @@ def check_bindings(info: EngineInfo, path: str | Path) -> tuple[int, int]:
         raise ModelFileError(f"{path}: inputs are {_named(info.inputs)}, expected '{INPUT}' of [1, 3, H, W]: {_AGAIN}")
     height, width = image.shape[2:]
     logits, relit = (info.outputs.get(name) for name in OUTPUTS)
-    if (
-        logits is None
-        or relit is None
-        or relit.shape != image.shape
-        or len(logits.shape) != 4
-        or logits.shape[:2] != (1, classes)
-    ):
+    has_relit = "relit" in info.metadata.absent or (relit is not None and relit.shape == image.shape)
+    if logits is None or not has_relit or len(logits.shape) != 4 or logits.shape[:2] != (1, classes):
+        also = "" if "relit" in info.metadata.absent else " and 'relit' of the input's shape"
         raise ModelFileError(
-            f"{path}: outputs are {_named(info.outputs)}, expected 'stride_logits' with {classes} channels and "
-            f"'relit' of the input's shape: {_AGAIN}"
+            f"{path}: outputs are {_named(info.outputs)}, expected 'stride_logits' with {classes} channels{also}: "
+            f"{_AGAIN}"
         )
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in (height, width)):
         raise ModelFileError(f"{path}: input is {width}x{height}, expected sides of {MIN_SIDE} to {MAX_SIDE}: {_AGAIN}")

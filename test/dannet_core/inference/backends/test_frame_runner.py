@@ -173,6 +173,27 @@ def test_relit_is_not_kept_where_it_was_not_wanted(make_backend):
             _ = prediction.relit
 
 
+def test_full_resolution_scores_without_a_relit_picture(make_backend, tmp_path):
+    pytest.importorskip("onnx", reason="onnx builds the test model")
+    from foreign_graphs import TinyGraph
+
+    from dannet_core.deploy.adopt import adopt
+
+    adopt(TinyGraph().classify().enlarge().save(tmp_path / "theirs.onnx"), tmp_path / "ours.onnx")
+    backend, _ = make_backend(model=tmp_path / "ours.onnx")
+    frames = pictures(3)
+    with NightSegmenter(backend) as segmenter, NightSegmenter.load(tmp_path / "ours.onnx") as reference:
+        kept = [segmenter.segment(rgb) for rgb in frames]
+        for rgb, prediction in zip(frames, kept, strict=True):
+            expected = reference.segment(rgb)
+            assert agreement(prediction, expected) >= 0.999
+            np.testing.assert_allclose(prediction.confidence, expected.confidence, atol=2e-3)
+            with pytest.raises(SettingsError, match="relit: the model has no relighting network"):
+                _ = prediction.relit
+        image = np.zeros((1, 3, 64, 96), np.float32)
+        assert backend.infer(image, with_relit=True).relit is None
+
+
 def test_pixels_below_min_confidence_are_unknown(make_backend, reference):
     backend, _ = make_backend()
     rgb = pictures(1)[0]

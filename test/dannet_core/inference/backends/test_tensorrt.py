@@ -40,6 +40,15 @@ def test_an_engine_with_the_right_ends_gives_its_input_size():
     assert check_bindings(info(inputs=halves), "m.engine") == (64, 96)
 
 
+def test_without_a_relighting_network_there_may_be_a_relit_output_or_none():
+    metadata = ModelMetadata("lraspp", "mobilenet_v3_large", relighting_width=0)
+    assert check_bindings(info(metadata=metadata), "m.engine") == (64, 96)
+    alone = {"stride_logits": Binding((1, 19, 8, 12), "float32")}
+    assert check_bindings(info(metadata=metadata, outputs=alone), "m.engine") == (64, 96)
+    with pytest.raises(ModelFileError, match="expected 'stride_logits' with 19 channels: export"):
+        check_bindings(info(metadata=metadata, outputs={}), "m.engine")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

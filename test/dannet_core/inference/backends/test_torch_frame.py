@@ -16,6 +16,8 @@ from dannet_core.pixels import IMAGENET_STD, colorize, overlay
 torch = pytest.importorskip("torch", reason="these are torch operations: pip install torch")
 from dannet_core.inference.backends.pytorch import PyTorchBackend, TorchOptions  # noqa: E402
 from dannet_core.inference.backends.torch_frame import TorchFrame  # noqa: E402
+from dannet_core.networks import DANNet  # noqa: E402
+from dannet_core.networks.relighting import NoRelighting  # noqa: E402
 
 METADATA = ModelMetadata("lraspp", "mobilenet_v3_large")
 ON_DEVICE = TorchOptions(precision="fp32", graph=False, on_device=True)
@@ -132,3 +134,15 @@ def test_a_closed_backend_says_so(light_net, night_rgb):
     segmenter.close()
     with pytest.raises(BackendError, match="closed: load the model again"):
         segmenter.segment(night_rgb)
+
+
+def test_without_a_relighting_network_there_is_no_relit_picture(night_rgb):
+    net = DANNet(NoRelighting(), TinySegmentation()).eval()
+    metadata = METADATA.replace(relighting_width=0)
+    for options in (None, ON_DEVICE):
+        backend = PyTorchBackend(net, metadata, options=options)
+        assert backend.infer(np.zeros((1, 3, 64, 96), np.float32), with_relit=True).relit is None
+        with NightSegmenter(backend) as segmenter:
+            prediction = segmenter.segment(night_rgb)
+            with pytest.raises(SettingsError, match=r"relit: the model has no relighting network \(lraspp\)"):
+                _ = prediction.relit
