@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dannet_core.class_set import CITYSCAPES, read_class_set
 from dannet_core.deploy.adopt import AdoptOptions, adopt
 from dannet_core.deploy.adopt.picture_input import COLORS, LAYOUTS, PictureOptions
 from dannet_core.pixels import read_rgb
 from dannet_core.settings import option
 
 DESCRIPTION = (
-    "Puts nodes around a graph that takes one picture and gives scores or labels of the 19 Cityscapes classes; its own "
+    "Puts nodes around a graph that takes one picture and gives scores or labels of the 19 Cityscapes classes, or of "
+    "your own; its own "
     "nodes stay. The file stays on disk only if its labels are those of the graph itself."
 )
 
@@ -32,7 +34,7 @@ class Settings:
     layout: str | None = option("of the graph's input; unset: where its 3 channels are", None, choices=tuple(LAYOUTS))
     align_corners: bool = option("how its program upsamples scores that have a stride", False)
     before_resize: bool = option("take the scores in front of the bilinear resize it ends in: faster", False)
-    classes: str = option("what it labels", "cityscapes", choices=("cityscapes",))
+    classes: Path | None = option("YAML of the class set that it labels; unset: the 19 of Cityscapes", None)
     class_map: list[str] = option("FROM:TO for every class of the graph; TO a train id, or 255: left out", [])
     input: str | None = option("the picture's name, where the graph has several inputs", None)
     output: str | None = option("the name of scores or labels, where it has several outputs", None)
@@ -45,9 +47,9 @@ def run(settings: Settings) -> int:
     pixel_range = None if settings.pixel_range is None else float(settings.pixel_range)
     normalization = (settings.color, settings.mean, settings.std, pixel_range)
     picture = PictureOptions(settings.input_size, settings.layout, *normalization)
-    names, classes = (settings.input, settings.output), tuple(settings.class_map)
-    upsampling = (settings.align_corners, settings.before_resize)
-    options = AdoptOptions(picture, *names, classes, *upsampling, settings.trained)
+    classes = CITYSCAPES if settings.classes is None else read_class_set(settings.classes)
+    labels, upsampling = (classes, tuple(settings.class_map)), (settings.align_corners, settings.before_resize)
+    options = AdoptOptions(picture, settings.input, settings.output, *labels, *upsampling, settings.trained)
     report = adopt(settings.model, settings.out, options, [read_rgb(path) for path in settings.frames])
     print(*report.said, f"{settings.out}: {settings.out.stat().st_size / 1e6:.1f} MB, {report}", sep="\n")
     return 0

@@ -212,7 +212,7 @@ def _discriminator(path: str | Path) -> Discriminator:
 def _load(module: torch.nn.Module, network: str, path: str | Path) -> None:
     own = module.state_dict()
     expected = {released_key(network, key): tensor for key, tensor in own.items()}
-    released = read_state(path, expected)
+    released = as_expected(read_state(path, expected), expected)
     check_state(released, expected, path)
     # Copies, because two entries of a checkpoint may share memory, which training would turn into tied weights.
     renamed = {key: released[released_key(network, key)].clone(memory_format=torch.contiguous_format) for key in own}
@@ -229,7 +229,7 @@ def read_state(path: str | Path, expected: State) -> State:
     Raises:
         ModelFileError: the file is missing, damaged, or holds no state dict, or several that fit.
     """
-    return as_expected(unwrapped(_read(path), expected, path), expected)
+    return unwrapped(_read(path), expected, path)
 
 
 def _read(path: str | Path) -> object:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.atomic_files import whole_file
-from dannet_core.classes import CLASS_NAMES, IGNORE_ID, NUM_CLASSES
+from dannet_core.class_set import CITYSCAPES, ClassSet
+from dannet_core.classes import IGNORE_ID
 from dannet_core.deploy.adopt.foreign import ForeignGraph, open_session, read_foreign, run
 from dannet_core.deploy.adopt.picture_input import PictureInput, PictureOptions, picture_input
 from dannet_core.deploy.adopt.scores import CLASS_AXIS, Scores, at_stride, find_scores, parse_class_map
@@ -43,6 +44,7 @@ class AdoptOptions:
         picture: how it wants its picture; what is left out is recognised, or its default taken and named.
         input: the picture's name, for a graph of several inputs.
         output: the name of scores or labels, for a graph of several outputs.
+        classes: what it labels.
         class_map: ``FROM:TO`` for every class of the graph, TO a train id or 255 to leave it out; empty = they are the
             train ids.
         align_corners: how scores at a stride are to be upsampled, as in `torch.nn.functional.interpolate`.
@@ -54,6 +56,7 @@ class AdoptOptions:
     picture: PictureOptions = field(default_factory=PictureOptions)
     input: str | None = None
     output: str | None = None
+    classes: ClassSet = CITYSCAPES
     class_map: tuple[str, ...] = ()
     align_corners: bool = False
     before_resize: bool = False
@@ -110,13 +113,13 @@ def adopt(
     """
     target = Path(out)
     _check_target(target, Path(path))
-    parse_class_map(options.class_map)
+    mapped = parse_class_map(options.class_map, len(options.classes))
     foreign = read_foreign(Path(path), options.input, options.output)
     picture = picture_input(foreign, options.picture)
     tried = [_fitted(rgb, picture.size) for rgb in (*map(seeded_picture, SEEDS), *pictures)]
     tried += hard_pictures(picture.size).values()
     runner = _Runner(foreign, picture, tried)
-    scores = find_scores(foreign, picture.size, options.class_map, runner)
+    scores = find_scores(foreign, picture.size, mapped, runner)
     if options.before_resize:
         scores = at_stride(foreign, scores, picture.size, runner)
     metadata = _describe(foreign, picture, scores, options)
@@ -166,20 +169,19 @@ def _describe(foreign: ForeignGraph, picture: PictureInput, scores: Scores, opti
     model = foreign.model
     digest = hashlib.sha256(foreign.path.read_bytes()).hexdigest()[:_HASH_DIGITS]
     producer = " ".join(part for part in (model.producer_name, model.producer_version) if part) or "an unknown exporter"
+    count = len(options.classes)
     return ModelMetadata(
         arch=ARCH,
         backbone=foreign.path.stem,
         relighting_width=0,
-        class_names=CLASS_NAMES,
-        # Equal shares re-weight nothing: the labels stay the graph's own.
-        class_shares=(1 / NUM_CLASSES,) * NUM_CLASSES,
         input_size=picture.size,
         align_corners=_align_corners(scores, options),
         precision=_precision(model),
         scores="one_hot" if scores.layout == "labels" else "logits",
         trained=options.trained,
         source=f"adopted from {foreign.path.name}, written by {producer}, sha256 {digest}",
-    )
+        # Equal shares re-weight nothing: the labels stay the graph's own.
+    ).with_classes(options.classes, (1 / count,) * count)
 
 
 def _align_corners(scores: Scores, options: AdoptOptions) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ Outputs = Callable[[str], Sequence[Array]]
 MAX_STRIDE: Final = 64
 CLASS_AXIS: Final = {"nchw": 1, "nhwc": 3, "chw": 0, "hwc": 2}
 """Where the classes are, by layout."""
-_SUPPORTED: Final = "as Cityscapes has 19 and others are not supported: --class-map says which of more are these"
+_OTHERS: Final = "--classes names other classes than Cityscapes' 19, --class-map says which of more are these"
 
 
 class Scores(NamedTuple):
@@ -62,7 +62,7 @@ class Scores(NamedTuple):
         return self.classes == tuple(range(self.channels))
 
 
-def find_scores(foreign: ForeignGraph, size: tuple[int, int], class_map: Sequence[str], outputs: Outputs) -> Scores:
+def find_scores(foreign: ForeignGraph, size: tuple[int, int], mapped: Mapping[int, int], outputs: Outputs) -> Scores:
     """Look at what the graph gives for some pictures.
 
     Scores in front of an argmax at its end are preferred to the labels behind it, and those in front of a softmax to
@@ -71,7 +71,7 @@ def find_scores(foreign: ForeignGraph, size: tuple[int, int], class_map: Sequenc
     Args:
         foreign: the graph.
         size: (height, width) of its input.
-        class_map: ``FROM:TO`` for every class of the graph; empty = they are the train ids.
+        mapped: train id, or 255, of every class of the graph; see `parse_class_map`.
         outputs: runs it.
 
     Raises:
@@ -79,7 +79,6 @@ def find_scores(foreign: ForeignGraph, size: tuple[int, int], class_map: Sequenc
             the input's.
         SettingsError: the class map does not fit.
     """
-    mapped = parse_class_map(class_map)
     given = outputs(foreign.output)
     said: tuple[str, ...] = ()
     tensor = foreign.output
@@ -131,14 +130,20 @@ def at_stride(foreign: ForeignGraph, found: Scores, size: tuple[int, int], outpu
     )
 
 
-def parse_class_map(entries: Sequence[str]) -> dict[int, int]:
+def parse_class_map(entries: Sequence[str], num_classes: int = NUM_CLASSES) -> dict[int, int]:
     """``FROM:TO`` pairs, blanks or commas between them, as a mapping of the graph's classes to train ids.
+
+    Args:
+        entries: one or more; none = the graph's classes are the train ids.
+        num_classes: how many train ids there are.
 
     Raises:
         SettingsError: not such pairs, a class twice, or train ids that are not each there once.
     """
+    if not entries:
+        return {train_id: train_id for train_id in range(num_classes)}
     mapped: dict[int, int] = {}
-    for entry in ",".join(entries).split(",") if entries else ():
+    for entry in ",".join(entries).split(","):
         source, colon, target = entry.partition(":")
         if not (colon and source.strip().isdecimal() and target.strip().isdecimal()):
             raise SettingsError(f"class_map: got '{entry}', expected FROM:TO, as 1:0, or 0:{IGNORE_ID} to leave it out")
@@ -146,11 +151,11 @@ def parse_class_map(entries: Sequence[str]) -> dict[int, int]:
             raise SettingsError(f"class_map: class {int(source)} of the graph is there twice, expected once")
         mapped[int(source)] = int(target)
     kept = sorted(target for target in mapped.values() if target != IGNORE_ID)
-    if mapped and kept != list(range(NUM_CLASSES)):
+    if kept != list(range(num_classes)):
         raise SettingsError(
-            f"class_map: got the train ids {', '.join(map(str, kept))}, expected 0 to {NUM_CLASSES - 1} once each"
+            f"class_map: got the train ids {', '.join(map(str, kept))}, expected 0 to {num_classes - 1} once each"
         )
-    if mapped and sorted(mapped) != list(range(len(mapped))):
+    if sorted(mapped) != list(range(len(mapped))):
         raise SettingsError(
             f"class_map: got {len(mapped)} classes of the graph, expected 0 to {len(mapped) - 1} once each"
         )
@@ -175,7 +180,7 @@ def _are_labels(arrays: Sequence[Array]) -> bool:
     return one_each and all(bool((array == np.rint(array)).all()) for array in arrays)
 
 
-def _labels(foreign: ForeignGraph, arrays: Sequence[Array], size: tuple[int, int], mapped: dict[int, int]) -> Scores:
+def _labels(foreign: ForeignGraph, arrays: Sequence[Array], size: tuple[int, int], mapped: Mapping[int, int]) -> Scores:
     shape = arrays[0].shape
     plane = tuple(side for side in shape if side != 1)
     stride = stride_of(size, (plane[0], plane[1])) if len(plane) == 2 else None
@@ -184,10 +189,10 @@ def _labels(foreign: ForeignGraph, arrays: Sequence[Array], size: tuple[int, int
             f"{foreign.path}: gives labels of {shown(shape)} for an input of {size[0]} x {size[1]}, expected one for "
             "every pixel, or at a whole stride"
         )
-    count = len(mapped) or NUM_CLASSES
+    count = len(mapped)
     low, high = (int(extreme) for extreme in (min(a.min() for a in arrays), max(a.max() for a in arrays)))
     if low < 0 or high >= count:
-        raise ModelFileError(f"{foreign.path}: gives labels {low} to {high}, expected 0 to {count - 1}, {_SUPPORTED}")
+        raise ModelFileError(f"{foreign.path}: gives labels {low} to {high}, expected 0 to {count - 1}, {_OTHERS}")
     if IGNORE_ID in mapped.values():
         raise SettingsError(
             "class_map: leaves classes out, but the graph gives labels alone, without a second best: map every class"
@@ -208,10 +213,10 @@ def _labels(foreign: ForeignGraph, arrays: Sequence[Array], size: tuple[int, int
 
 
 def _scores(
-    foreign: ForeignGraph, tensor: str, arrays: Sequence[Array], size: tuple[int, int], mapped: dict[int, int]
+    foreign: ForeignGraph, tensor: str, arrays: Sequence[Array], size: tuple[int, int], mapped: Mapping[int, int]
 ) -> Scores:
     array = arrays[0]
-    wanted = len(mapped) or NUM_CLASSES
+    wanted = len(mapped)
     places = list(_places(array.shape, size))
     fitting = [place for place in places if place.channels == wanted and place.stride is not None]
     if len(fitting) == 1:
@@ -246,17 +251,15 @@ def _against(places: Sequence[_Place], wanted: int, size: tuple[int, int]) -> st
     covering = [place for place in places if place.stride is not None]
     if covering:
         count = covering[0].channels
-        return f"scores of {count} classes, expected {wanted}, {_SUPPORTED}"
+        return f"scores of {count} classes, expected {wanted}, {_OTHERS}"
     if any(place.channels == wanted for place in places):
         return f"expected scores at the input's {size[0]} x {size[1]}, or at a whole stride of it"
     return f"expected scores of 1 x {wanted} x h x w or 1 x h x w x {wanted}, or labels of 1 x h x w"
 
 
-def _classes(mapped: dict[int, int]) -> tuple[int, ...]:
-    if not mapped:
-        return tuple(range(NUM_CLASSES))
+def _classes(mapped: Mapping[int, int]) -> tuple[int, ...]:
     sources = {target: source for source, target in mapped.items() if target != IGNORE_ID}
-    return tuple(sources[train_id] for train_id in range(NUM_CLASSES))
+    return tuple(sources[train_id] for train_id in range(len(sources)))
 
 
 def _sum_to_one(array: Array, layout: str) -> bool:

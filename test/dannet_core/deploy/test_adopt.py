@@ -308,6 +308,20 @@ def test_more_classes_in_another_order_by_a_class_map(tmp_path):
     assert report.label_agreement == 1.0
 
 
+@pytest.mark.parametrize("count", [2, 30])
+def test_the_classes_of_a_set_of_its_own(tmp_path, count):
+    (tmp_path / "set.yaml").write_text("classes: [" + ", ".join(f"thing {i}" for i in range(count)) + "]")
+    path = TinyGraph(classes=count).classify().enlarge().save(tmp_path / "theirs.onnx")
+    out = tmp_path / "ours.onnx"
+    assert main(["adopt", str(path), "--out", str(out), "--classes", str(tmp_path / "set.yaml")]) == 0
+    theirs = plain(path, normalized(picture(1)))[0]
+    np.testing.assert_array_equal(labels(out, picture(1)), theirs.argmax(axis=0))
+    with NightSegmenter.load(out) as segmenter:
+        assert segmenter.metadata.classes.names == tuple(f"thing {i}" for i in range(count))
+    with pytest.raises(ModelFileError, match=f"scores of {count} classes, expected 19, --classes names other classes"):
+        adopt(path, tmp_path / "again.onnx")
+
+
 def test_labels_alone_in_another_order_by_a_class_map(tmp_path):
     path = labels_only().save(tmp_path / "theirs.onnx", output="int64")
     out, _ = adopted(path, tmp_path, options=AdoptOptions(class_map=(",".join(f"{i}:{18 - i}" for i in range(19)),)))

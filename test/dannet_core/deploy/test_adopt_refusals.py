@@ -150,7 +150,7 @@ def a_size_it_does_not_run_at(path):
     graph.classify().save(path)
 
 
-@refused("{p}: output 'scores' is 1 x 21 x 64 x 96, scores of 21 classes, expected 19, as Cityscapes has 19 and")
+@refused("{p}: output 'scores' is 1 x 21 x 64 x 96, scores of 21 classes, expected 19, --classes names other")
 def twenty_one_classes(path):
     full(classes=21).save(path)
 
