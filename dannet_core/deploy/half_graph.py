@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dannet_core.deploy.single_island import SINGLE, keep_attention_single
+from dannet_core.deploy.single_island import keep_attention_single
 from dannet_core.errors import SettingsError, require
 
 HALF_SCALES_OPSET: Final = 19
@@ -28,11 +28,11 @@ def to_half(model: Any) -> Any:
     halved = onnx.ModelProto()
     halved.CopyFrom(model)
     graph = halved.graph
-    keep_attention_single(onnx, graph)
+    own = keep_attention_single(onnx, graph)
     kept = {node.input[i] for node in graph.node for i in _FLOAT_INPUTS.get(node.op_type, ()) if i < len(node.input)}
+    kept |= own
     for tensor in graph.initializer:
-        single = tensor.name in kept or tensor.name.endswith(SINGLE)
-        if tensor.data_type == onnx.TensorProto.FLOAT and not single:
+        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(
                 onnx.numpy_helper.from_array(_half(onnx.numpy_helper.to_array(tensor), tensor.name), tensor.name)
             )

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-SINGLE: Final = "_single"
-"""Ends the names of what is in float32 in a half graph."""
 _PASSING: Final = frozenset({"Add", "Identity", "Reshape", "Slice", "Split", "Transpose"})
 """What may lie between the products of an attention and its quotient."""
 _ONE_FLOAT_INPUT: Final = frozenset({"Reshape", "Slice", "Split"})
 """Their other inputs are integers."""
 
 
-def keep_attention_single(onnx: Any, graph: Any) -> None:
+def keep_attention_single(onnx: Any, graph: Any) -> set[str]:
     """Put casts to float32 before the attention of a graph that is to become half, casts to half behind it, in place.
-
-    Its constants are copied, under names that end in `SINGLE`.
 
     Args:
         onnx: the package.
         graph: a `GraphProto` with float32 tensors, nodes in the order of computation.
+
+    Returns:
+        Names of the attention's constants, which must stay in float32; they are copies.
     """
     island = attention_nodes(graph)
     outputs = {name for node in island for name in node.output}
-    entering = {name: name + SINGLE for node in island for name in _float_inputs(node) if name not in outputs}
-    leaving = {name: name + "_left" for node in graph.node if node not in island for name in node.input}
+    entering = {name: f"{name}_single" for node in island for name in _float_inputs(node) if name not in outputs}
+    leaving = {name: f"{name}_left" for node in graph.node if node not in island for name in node.input}
     leaving = {name: left for name, left in leaving.items() if name in outputs}
     constants = [tensor for tensor in graph.initializer if tensor.name in entering]
     for tensor in constants:
@@ -46,6 +45,7 @@ def keep_attention_single(onnx: Any, graph: Any) -> None:
     copies.node.extend(ordered)
     del graph.node[:]
     graph.node.extend(copies.node)
+    return {entering[tensor.name] for tensor in constants}
 
 
 def attention_nodes(graph: Any) -> list[Any]:

@@ -182,7 +182,7 @@ def import_efficientvit(
         MissingPackageError: timm is not installed.
     """
     with shapes_only():
-        net = build_dannet("efficientvit", backbone=backbone, relighting_width=0)
+        net = build_dannet("efficientvit", backbone=backbone, relighting_width=relighting_width)
     _load(net.segmentation, "efficientvit", path)
     if relighting_width:
         net.relighting = Relighting(relighting_width)

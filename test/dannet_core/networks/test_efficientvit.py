@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
 
-from dannet_core.errors import ModelFileError
+from dannet_core.errors import MissingPackageError, ModelFileError
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import build_dannet, load_weights, save_weights
 from dannet_core.networks.build import shapes_only
@@ -60,6 +62,12 @@ def test_a_blind_attention_gives_zero_and_not_nan(net, value):
     with torch.inference_mode():
         assert len(attentions) == 4
         assert torch.isfinite(blind.at_stride(torch.full((1, 3, 64, 96), value))[1]).all()
+
+
+def test_without_timm_one_line_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingPackageError, match="timm is needed to build EfficientViT but cannot be imported: pip"):
+        build_dannet("efficientvit", backbone="b0")
 
 
 def test_files_say_how_the_logits_are_upsampled(net, tmp_path):

@@ -66,6 +66,8 @@ def test_the_checkpoint_of_another_size_and_an_unknown_backbone_are_refused(tmp_
         ModelFileError, match=r"got shape \(8, 3, 3, 3\), expected \(16, 3, 3, 3\): these weights belong"
     ):
         import_efficientvit(tmp_path / "net.pt", "b1")
+    with pytest.raises(SettingsError, match="relighting_width: got 3, expected 0, or 4 to 256"):
+        import_efficientvit(tmp_path / "net.pt", "b0", relighting_width=3)
     with pytest.raises(SettingsError, match="backbone: got 'b7', expected one of b0, b1 for efficientvit"):
         import_efficientvit(tmp_path / "net.pt", "b7")
 
