@@ -65,7 +65,7 @@ def test_an_input_that_is_too_small_or_no_image_batch_is_refused(shape):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"arch": "unet"}, "arch: got 'unet', expected one of pspnet, deeplabv2, refinenet, lraspp"),
+        ({"arch": "unet"}, "arch: got 'unet', expected one of pspnet, deeplabv2, refinenet, efficientvit, lraspp"),
         ({"arch": "pspnet", "backbone": "resnet34"}, "backbone: got 'resnet34'"),
         ({"arch": "lraspp", "backbone": "resnet18"}, "expected one of mobilenet_v3_large for lraspp"),
         ({"arch": "pspnet", "num_classes": 1}, "num_classes: got 1, expected 2 to 255"),
