@@ -32,9 +32,11 @@ def local_file(name: str) -> Path:
     if parts is None:
         raise SettingsError(f"got '{name}', expected hf://OWNER/REPO/PATH")
     hub = require("huggingface_hub", f"read {name}", "pip install huggingface_hub")
+    # Looked up first: on its way in, huggingface_hub sets up the log that is to be quiet.
+    download = hub.hf_hub_download
     try:
         with quiet_retries():
-            return Path(hub.hf_hub_download(parts["repo"], parts["path"], revision=parts["revision"]))
+            return Path(download(parts["repo"], parts["path"], revision=parts["revision"]))
     except Exception as error:
         raise ModelFileError(
             f"{name}: neither in the cache nor to be downloaded ({first_line(error)}): check the name and the network, "
