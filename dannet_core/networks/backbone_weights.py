@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dannet_core.errors import DannetError, ModelFileError, SettingsError, first_line, require
-from dannet_core.networks.hub import local_file
+from dannet_core.networks.hub import local_file, quiet_retries
 from dannet_core.networks.official import read_state
 from dannet_core.networks.weights import SUFFIX, check_state, read_tensors
 
@@ -129,7 +129,7 @@ def _downloaded(library: Library, arch: str, backbone: str) -> Mapping[str, Tens
         )
     try:
         # Not to move the random numbers that the run goes on with.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), quiet_retries():
             return library.download()
     except DannetError:
         raise

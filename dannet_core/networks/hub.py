@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +32,25 @@ def local_file(name: str) -> Path:
     if parts is None:
         raise SettingsError(f"got '{name}', expected hf://OWNER/REPO/PATH")
     hub = require("huggingface_hub", f"read {name}", "pip install huggingface_hub")
+    # Looked up first: on its way in, huggingface_hub sets up the log that is to be quiet.
+    download = hub.hf_hub_download
     try:
-        return Path(hub.hf_hub_download(parts["repo"], parts["path"], revision=parts["revision"]))
+        with quiet_retries():
+            return Path(download(parts["repo"], parts["path"], revision=parts["revision"]))
     except Exception as error:
         raise ModelFileError(
             f"{name}: neither in the cache nor to be downloaded ({first_line(error)}): check the name and the network, "
             "or give the path of the file"
         ) from error
+
+
+@contextlib.contextmanager
+def quiet_retries() -> Iterator[None]:
+    """Inside, huggingface_hub does not log every attempt: what it gives up with is said once, by who called it."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

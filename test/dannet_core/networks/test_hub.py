@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,20 @@ def test_a_path_is_left_as_it_is_and_needs_no_package(monkeypatch):
         MissingPackageError, match="huggingface_hub is needed to read hf://a/b/c but cannot be imported"
     ):
         local_file("hf://a/b/c")
+
+
+def test_attempts_are_not_logged_one_by_one_and_the_log_is_as_before_afterwards(cache, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    attempts = logging.getLogger("huggingface_hub.utils._http")
+    heard = []
+
+    def fail(*_: object, **__: object) -> None:
+        heard.append(attempts.isEnabledFor(logging.WARNING))
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(hub, "hf_hub_download", fail)
+    before = attempts.isEnabledFor(logging.WARNING)
+    with pytest.raises(ModelFileError, match=r"\(no route to host\)"):
+        local_file("hf://a/b/c")
+    assert heard == [False]
+    assert attempts.isEnabledFor(logging.WARNING) == before
