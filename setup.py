@@ -69,6 +69,7 @@ DATA_FILES = [
     ("share/dannet_ros", ["package.xml"]),
     ("share/dannet_ros/launch", files("launch/*.launch.py")),
     ("share/dannet_ros/config", files("config/*.*")),
+    ("share/dannet_ros/config/classes", files("config/classes/*.yaml")),
     ("share/dannet_ros/config/train", files("config/train/*.yaml")),
     ("share/dannet_ros/config/train/ablations", files("config/train/ablations/*.yaml")),
     ("lib/dannet_ros", files("resource/lib/dannet_ros/*")),
