@@ -12,8 +12,8 @@ CLEAN_ENV := env -u PYTHONPATH -u AMENT_PREFIX_PATH -u COLCON_PREFIX_PATH -u LD_
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: $(DEMO_VENV)/.ready ## Night drive -> bag -> node on real DDS -> pictures in demo_output/ (no torch, GPU, data or ROS needed)
-	$(CLEAN_ENV) $(DEMO_VENV)/bin/python examples/demo.py
+demo: $(DEMO_VENV)/.ready ## Night drive -> bag -> node on real DDS -> pictures in demo_output/; MODEL=x.onnx, VIDEO=file: your own
+	$(CLEAN_ENV) $(DEMO_VENV)/bin/python examples/demo.py $(if $(MODEL),--model "$(MODEL)") $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(VENV)/.ready ## Run the tests
 	$(CLEAN_ENV) $(BIN)/python -m pytest

@@ -15,6 +15,7 @@ from dannet_core.errors import ModelFileError, SettingsError, first_line
 
 FORMAT_VERSION = 1
 KEY_PREFIX = "dannet."
+_LATER_KEYS = frozenset({"class_details", "scores"})
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,10 @@ class ModelMetadata:
     def to_strings(self) -> dict[str, str]:
         """The record as a string-to-string mapping with prefixed keys and JSON values."""
         values = dataclasses.asdict(self)
-        if self.class_details is None:
-            del values["class_details"]  # so that versions without class sets still read what they understand
+        for field_ in dataclasses.fields(self):
+            # Left out, so that versions that do not know these keys still read the files that they can run.
+            if field_.name in _LATER_KEYS and values[field_.name] == field_.default:
+                del values[field_.name]
         return {KEY_PREFIX + name: json.dumps(value) for name, value in values.items()}
 
     @classmethod

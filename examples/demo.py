@@ -1,7 +1,8 @@
 """The whole product in a minute, without GPU, data or a ROS installation.
 
-Night drive -> rosbag2 -> the night_seg node as its own process on real DDS <- bag replayed at camera rate -> labels and
-overlays received here -> a summary and pictures in demo_output/. Nothing is faked; figures come from this run.
+Night drive (the toy city's, or a video of one's own) -> rosbag2 -> the night_seg node as its own process on real DDS <-
+bag replayed at camera rate -> labels and overlays received here -> a summary and pictures in demo_output/. Nothing is
+faked; figures come from this run.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from demo_drive import Drive, toy_drive, video_drive  # noqa: E402
 from demo_processes import DemoError, background, run_module, use_private_dds  # noqa: E402
 from demo_summary import (  # noqa: E402
     DROPPED,
@@ -34,7 +36,7 @@ from demo_summary import (  # noqa: E402
 
 import dannet_core  # noqa: E402 - the tree's own package, whatever is installed
 from dannet_core.atomic_files import whole_file, write_whole  # noqa: E402
-from dannet_core.data.toy_city import DriveSummary, write_drive  # noqa: E402
+from dannet_core.classes import CLASS_NAMES  # noqa: E402
 from dannet_core.errors import DannetError  # noqa: E402
 from dannet_core.metadata import ModelMetadata  # noqa: E402
 from dannet_core.pixels import read_rgb, write_png  # noqa: E402
@@ -50,10 +52,11 @@ class Settings:
     """Options of the demo."""
 
     model: Path = option("model file", DEFAULT_MODEL)
+    video: Path | None = option("a video to show instead of the toy city's drive", None)
     out: Path = option("folder to write to", Path("demo_output"))
-    seconds: float = option("length of the drive", 10.0, limits=(0.2, 600))
-    fps: float = option("camera rate in Hz", 10.0, limits=(1, 60))
-    size: tuple[int, int] = option("height and width of the camera's pictures in pixels", (540, 960))
+    seconds: float = option("length of the drive, or of the video's beginning", 10.0, limits=(0.2, 600))
+    fps: float = option("camera rate in Hz; of a faster video every so many frames are taken", 10.0, limits=(1, 60))
+    size: tuple[int, int] = option("height and width of the toy city's pictures in pixels", (540, 960))
     seed: int = option("of the toy city", 2, limits=(0, 2**31 - 1))
     pictures: int = option("overlay pictures to write", 6, limits=(1, 100))
     domain: int | None = option("ROS_DOMAIN_ID; unset: one of this process's own", None, limits=(0, 101))
@@ -83,11 +86,11 @@ def run(settings: Settings) -> None:
     metadata = _describe_model(settings.model)
     use_private_dds(1 + os.getpid() % 100 if settings.domain is None else settings.domain)
     out = settings.out
-    step(1, f"toy night drive, {settings.seconds:g} s at {settings.fps:g} Hz")
-    drive = write_drive(out / "drive", settings.seconds, settings.fps, settings.size, settings.seed)
-    print(f"      {drive}")
+    step(1, f"night drive, up to {settings.seconds:g} s at about {settings.fps:g} Hz")
+    drive = _drive(settings)
+    print(f"      {drive.text}")
     step(2, "packed as a rosbag2 (mcap) by make_bag")
-    print(f"      {_pack(out, settings.fps)}")
+    print(f"      {_pack(out, drive)}")
     listener = _replay(settings, drive)
     step(6, "summary")
     summary = summarize(listener, drive, metadata)
@@ -112,17 +115,24 @@ def _describe_model(path: Path) -> ModelMetadata:
     return metadata
 
 
-def _pack(out: Path, fps: float) -> str:
-    drive = out / "drive"
-    arguments = [str(drive / "frames"), "--labels", str(drive / "labels"), "--fps", str(fps)]
+def _drive(settings: Settings) -> Drive:
+    folder = settings.out / "drive"
+    if settings.video is not None:
+        return video_drive(settings.video, folder, settings.seconds, settings.fps)
+    return toy_drive(folder, settings.seconds, settings.fps, settings.size, settings.seed)
+
+
+def _pack(out: Path, drive: Drive) -> str:
+    labels = ["--labels", str(drive.folder / "labels")] if drive.labelled else []
+    arguments = [str(drive.folder / "frames"), *labels, "--fps", repr(drive.fps)]
     return run_module("dannet_ros.replay", ["make_bag", *arguments, "--out", str(out / "bag"), "--overwrite"])
 
 
-def _replay(settings: Settings, drive: DriveSummary) -> Any:
+def _replay(settings: Settings, drive: Drive) -> Any:
     """Start the node, play the bag to it and listen; returns the listener with all it heard."""
     from demo_listener import NODE, Listener
 
-    height, width = settings.size
+    height, width = drive.size
     parameters = {"model": settings.model, "diagnostics_period_s": 0.5}
     parameters |= {"warm_up_height": height, "warm_up_width": width}
     words = ["--ros-args", "-r", f"image:={IMAGE}", "-r", f"camera_info:={CAMERA_INFO}"]
@@ -149,15 +159,17 @@ def _replay(settings: Settings, drive: DriveSummary) -> Any:
     return listener
 
 
-def summarize(listener: Any, drive: DriveSummary, metadata: ModelMetadata) -> dict[str, Any]:
+def summarize(listener: Any, drive: Drive, metadata: ModelMetadata) -> dict[str, Any]:
     """Everything measured, as it goes into summary.json."""
     agreement, counts = Agreement(), np.zeros(256, dtype=np.int64)
+    comparable = drive.labelled and metadata.class_names == CLASS_NAMES
     for index, stamp in enumerate(drive.stamps_ns):
         labels = listener.labels.get(stamp)
         if labels is not None:
+            counts += np.bincount(labels.ravel(), minlength=256)
+        if labels is not None and comparable:
             truth = cv2.imread(str(drive.folder / "labels" / f"{index:06d}.png"), cv2.IMREAD_UNCHANGED)
             agreement.add(labels, np.asarray(truth, dtype=np.uint8))
-            counts += np.bincount(labels.ravel(), minlength=256)
     report = listener.diagnostics
     latency = stage_latencies(report)
     both = [stamp for stamp in listener.label_stamps if stamp in listener.sent_at]
@@ -172,12 +184,14 @@ def summarize(listener: Any, drive: DriveSummary, metadata: ModelMetadata) -> di
         | {"dropped": sum(int(report.get(name, 0)) for name in DROPPED), "lost": sent - received}
         | {"labels_received": len(listener.label_stamps), "overlays_received": len(listener.overlays)},
         "latency_ms": {stage: [round(value, 2) for value in values] for stage, values in latency.items()},
-        "class_shares": class_shares(counts),
-        "agreement": {"pixel_accuracy": agreement.pixel_accuracy, "miou": agreement.miou, "iou": agreement.class_iou},
+        "class_shares": class_shares(counts, metadata.class_names),
+        "agreement": {"pixel_accuracy": agreement.pixel_accuracy, "miou": agreement.miou, "iou": agreement.class_iou}
+        if comparable
+        else None,
     }
 
 
-def _write_pictures(listener: Any, drive: DriveSummary, settings: Settings) -> None:
+def _write_pictures(listener: Any, drive: Drive, settings: Settings) -> None:
     """Camera beside overlay: some pictures, all of them as a video, a contact sheet; and the labels."""
     number = {stamp: index for index, stamp in enumerate(drive.stamps_ns)}
     shown = sorted(stamp for stamp in listener.overlays if stamp in number)
@@ -190,10 +204,10 @@ def _write_pictures(listener: Any, drive: DriveSummary, settings: Settings) -> N
     if not shown:
         return
     chosen = {shown[i] for i in np.linspace(0, len(shown) - 1, min(settings.pictures, len(shown))).astype(int)}
-    height, width = settings.size
+    height, width = drive.size
     tiles = []
     with whole_file(settings.out / "demo.mp4") as partial:
-        fps = settings.fps * len(shown) / len(drive.stamps_ns)
+        fps = drive.fps * len(shown) / len(drive.stamps_ns)
         video = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), max(fps, 1.0), (2 * width, height))
         for stamp in shown:
             camera = read_rgb(drive.folder / "frames" / f"{number[stamp]:06d}.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,9 +71,9 @@ class Agreement:
         return float(np.mean(values)) if values else 0.0
 
 
-def class_shares(counts: npt.NDArray[np.int64]) -> dict[str, float]:
+def class_shares(counts: npt.NDArray[np.int64], class_names: Sequence[str] = CLASS_NAMES) -> dict[str, float]:
     """Pixel counts by label (256 bins) to shares by class name, largest first; unlabelled pixels come by that name."""
-    names = {**dict(enumerate(CLASS_NAMES)), IGNORE_ID: "unlabelled"}
+    names = {**dict(enumerate(class_names)), IGNORE_ID: "unlabelled"}
     total = max(int(counts.sum()), 1)
     order = np.argsort(-counts, kind="stable")
     return {names.get(int(i), f"label {int(i)}"): float(counts[i] / total) for i in order if counts[i] > 0}
@@ -108,6 +108,8 @@ def table(summary: Mapping[str, Any]) -> str:
     lines += ["", "classes seen   share of pixels"]
     lines += [f"  {name:<14}{100 * share:6.1f} %" for name, share in summary["class_shares"].items()]
     truth = summary["agreement"]
+    if truth is None:
+        return "\n".join(lines)
     note = "" if model["trained"] else "  (random weights: chance)"
     accuracy, miou = 100 * truth["pixel_accuracy"], 100 * truth["miou"]
     lines += ["", f"against the toy city's ground truth: {accuracy:.1f} % of pixels right, mIoU {miou:.1f} %{note}"]

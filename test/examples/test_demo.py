@@ -145,6 +145,28 @@ def test_demo_runs_from_drive_to_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.ros
 @pytest.mark.slow
+def test_a_video_of_ones_own_is_shown_instead(tmp_path: Path) -> None:
+    pytest.importorskip("rclpy", reason="rclpy and a DDS carry the messages")
+    model = write_model(tmp_path / "tiny.onnx")
+    writer = cv2.VideoWriter(str(tmp_path / "own.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 30, (168, 104))
+    for index in range(60):
+        writer.write(np.full((104, 168, 3), 4 * index, np.uint8))
+    writer.release()
+    process = demo(tmp_path, "--model", str(model), "--video", str(tmp_path / "own.avi"), "--seconds", "1")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, output + errors
+    assert "own.avi: 10 frames of 168x104 at 10 Hz" in output
+    summary: dict[str, Any] = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames"]["sent"] == 10
+    assert summary["agreement"] is None
+    frames = sorted((tmp_path / "out" / "drive" / "frames").glob("*.png"))
+    # Every third of 30 a second.
+    assert [round(float(cv2.imread(str(one)).mean()) / 12) for one in frames] == list(range(10))
+    assert cv2.imread(str(next((tmp_path / "out" / "labels").glob("*.png"))), cv2.IMREAD_UNCHANGED).shape == (104, 168)
+
+
+@pytest.mark.ros
+@pytest.mark.slow
 def test_interrupted_demo_takes_its_processes_with_it(tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="rclpy and a DDS carry the messages")
     model = write_model(tmp_path / "tiny.onnx")
@@ -166,3 +188,12 @@ def test_demo_names_a_missing_model(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert len(errors.strip().splitlines()) == 1
     assert "none.onnx: no such model file" in errors
+
+
+def test_demo_names_a_missing_video_and_one_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    for name, said in (("none.mp4", "no such video file"), ("text.mp4", "not a readable video")):
+        process = demo(tmp_path, "--video", str(tmp_path / name))
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 2
+        assert f"demo: {tmp_path / name}: {said}" in errors
