@@ -77,7 +77,7 @@ def test_of_two_overlapped_frames_only_the_bad_one_fails(on_device, night_rgb):
                     np.testing.assert_array_equal(segmenter.collect().labels, expected)
 
 
-@pytest.mark.parametrize("camera", [(64, 64), (120, 200), (540, 960)])
+@pytest.mark.parametrize("camera", [(64, 64), (90, 160)])
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("stage", [True, False])
 def test_the_kernel_sees_every_score_whatever_the_pixels_need(host_kernels, camera_format, camera, half, stage):
@@ -85,7 +85,7 @@ def test_the_kernel_sees_every_score_whatever_the_pixels_need(host_kernels, came
     from dannet_core.inference.kernels.jobs import label_launch
 
     picture = CameraImage.from_rgb(np.zeros((*camera, 3), np.uint8))
-    shape = (19, 135, 240) if camera == (64, 64) else (19, 9, 11)
+    shape = (19, 40, 60) if camera == (64, 64) else (19, 9, 11)
     launch = label_launch(camera_format(picture), shape, half, True)
     launch = launch if stage else type(launch)(**{**launch.__dict__, "stage": (0, 0), "shared_bytes": 0})
     scaling = class_scaling("probabilities", CITYSCAPES_CLASS_SHARES, 0.16)
