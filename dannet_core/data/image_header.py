@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from dannet_core.errors import ImageError
 from dannet_core.exif import UPRIGHT, orientation_in, swaps_sides
+from dannet_core.jpeg import read_jpeg
+from dannet_core.png import read_png
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"IEND\xaeB`\x82"
@@ -57,20 +63,41 @@ def read_header(path: Path) -> ImageHeader:
 
 def _read(file: BinaryIO, path: Path) -> ImageHeader:
     start = file.read(26)
+    header: ImageHeader | None
     if start.startswith(_PNG_SIGNATURE):
-        header, end = _png_header(start), _PNG_END
+        header, end, walk = _png_header(start), _PNG_END, _walk_png
     elif start.startswith(_JPEG_START):
-        header, end = _jpeg_header(file), _JPEG_END
+        header, end, walk = _jpeg_header(file), _JPEG_END, _walk_jpeg
     else:
         raise ImageError(f"{path}: not an image: {'empty file' if not start else 'neither PNG nor JPEG'}")
     file.seek(0, 2)
     file.seek(max(0, file.tell() - _TAIL_BYTES))
-    if end not in file.read():
-        raise ImageError(f"{path}: cut off before its end: copy the file again")
+    if header is None or end not in file.read():
+        header = _walked(file, path, walk)
     orientation = orientation_in(file)
     if swaps_sides(orientation):
         header = header._replace(height=header.width, width=header.height)
     return header._replace(orientation=orientation)
+
+
+def _walked(file: BinaryIO, path: Path, walk: Callable[[npt.NDArray[np.uint8]], ImageHeader]) -> ImageHeader:
+    """From the whole file: fill bytes between the parts of a JPEG, or more padding behind the end than usual."""
+    file.seek(0)
+    try:
+        return walk(np.frombuffer(file.read(), np.uint8))
+    except ImageError as error:
+        what = "cut off before its end" if "truncated" in str(error) else str(error)
+        raise ImageError(f"{path}: {what}: copy the file again") from error
+
+
+def _walk_png(data: npt.NDArray[np.uint8]) -> ImageHeader:
+    facts = read_png(data)
+    return ImageHeader(facts.height, facts.width, _PNG_CHANNELS[facts.color_type], facts.bits)
+
+
+def _walk_jpeg(data: npt.NDArray[np.uint8]) -> ImageHeader:
+    facts = read_jpeg(data)
+    return ImageHeader(facts.height, facts.width, len(facts.components), facts.bits)
 
 
 def _png_header(start: bytes) -> ImageHeader:
@@ -78,11 +105,14 @@ def _png_header(start: bytes) -> ImageHeader:
     return ImageHeader(height, width, _PNG_CHANNELS[color_type], bits)
 
 
-def _jpeg_header(file: BinaryIO) -> ImageHeader:
-    """Walk the segments up to the one that holds the size."""
+def _jpeg_header(file: BinaryIO) -> ImageHeader | None:
+    """Walk the segments up to the one that holds the size; None where they do not follow one another closely."""
     file.seek(2)
     while True:
-        marker, length = struct.unpack(">xBH", file.read(4))
+        first = file.read(4)
+        if len(first) == 4 and (first[0] != 0xFF or first[1] in (0x00, 0xFF)):
+            return None
+        marker, length = struct.unpack(">xBH", first)
         if marker in _JPEG_SIZE_MARKERS:
             bits, height, width, channels = struct.unpack(">BHHB", file.read(6))
             return ImageHeader(height, width, channels, bits)

@@ -49,6 +49,28 @@ def test_data_behind_the_end_is_allowed_and_a_missing_end_is_not(tmp_path, suffi
         read_header(path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_more_padding_than_usual_is_looked_behind(tmp_path, suffix):
+    """Buffers of a fixed size, as cameras send them, saved as they came."""
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), PICTURE)
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(70_000))
+    assert read_header(path) == ImageHeader(70, 101, 3, 8)
+    path.write_bytes(whole[: len(whole) // 2] + bytes(70_000))
+    with pytest.raises(ImageError, match=r"a\.\w+: .*: copy the file again"):
+        read_header(path)
+
+
+def test_fill_bytes_between_the_parts_of_a_jpeg_are_skipped(tmp_path):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), PICTURE)
+    whole = path.read_bytes()
+    table = whole.index(b"\xff\xdb")
+    path.write_bytes(whole[:table] + b"\xff\xff\xff" + whole[table:])
+    assert read_header(path) == ImageHeader(70, 101, 3, 8)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
