@@ -175,8 +175,8 @@ def require_parity(report: ParityReport) -> None:
     if not report.label_agreement >= needed:
         raise DannetError(
             f"parity: {report.label_agreement:.4%} of the labels agree with PyTorch, expected at least {needed:.2%} in "
-            f"{report.precision} (largest logit difference {report.max_abs:.3g}): do not deploy this file; flat and made-up "
-            "pictures have near ties everywhere: compare on real ones with --frames"
+            f"{report.precision} (largest logit difference {report.max_abs:.3g}): do not deploy this file; where the "
+            "pictures were made up, which have near ties everywhere, compare on real ones with --frames"
         )
 
 
