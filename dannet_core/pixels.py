@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dannet_core.atomic_files import write_whole
 from dannet_core.class_set import CITYSCAPES
 from dannet_core.errors import ImageError
-from dannet_core.image_files import decode_image
+from dannet_core.formats.image_files import decode_image
 
 Rgb = npt.NDArray[np.uint8]
 """H x W x 3 uint8, red first."""
@@ -89,7 +89,7 @@ def overlay(rgb: Rgb, labels: Labels, alpha: float = 0.5, colormap: Colormap = C
 
 
 def read_rgb(path: str | Path) -> Rgb:
-    """Read an image file as H x W x 3 uint8 RGB, EXIF rotation applied; see `dannet_core.image_files.decode_image`.
+    """Read an image file as H x W x 3 uint8 RGB, EXIF rotation applied; see `dannet_core.formats.image_files`.
 
     Raises:
         ImageError: the file is missing, not a readable image, cut off, of unknown depth, or with transparent pixels.

@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core import jpeg, png
 from dannet_core.errors import ImageError
-from dannet_core.image_files import decode_jpeg, decode_png
+from dannet_core.formats import jpeg, png
+from dannet_core.formats.image_files import decode_jpeg, decode_png
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.pixels import MAX_SIDE, MIN_SIDE, Rgb
 from dannet_ros.compressed_format import read_format

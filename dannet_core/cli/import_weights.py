@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dannet_core.errors import SettingsError, require
 from dannet_core.settings import option
-
-if TYPE_CHECKING:
-    from dannet_core.metadata import ModelMetadata
-    from dannet_core.networks import DANNet
-    from dannet_core.networks.discriminator import Discriminator
 
 DESCRIPTION = (
     "Reads checkpoints (.pth, .pt), alone or in a training program's wrapper, without running code and writes one "
@@ -39,12 +33,13 @@ class Settings:
 def run(settings: Settings) -> int:
     """Convert; all files are read and checked before the first is written."""
     require("torch", "read checkpoints", "pip install 'dannet_ros[train]'")
+    from dannet_core.networks.public_checkpoints import PublicFiles, read_public
     from dannet_core.networks.weights import save_discriminator, save_weights
 
     if settings.out.suffix != ".safetensors":
         raise SettingsError(f"out: got '{settings.out}', expected a name that ends in .safetensors")
-    read = _efficientvit if settings.arch == "efficientvit" else _dannet
-    net, metadata, discriminators = read(settings)
+    files = PublicFiles(settings.segmentation, settings.relighting, settings.discriminators)
+    net, metadata, discriminators = read_public(settings.arch, files, settings.backbone, settings.relighting_width)
     written = [save_weights(net, settings.out, metadata)]
     for name, discriminator in zip(("day", "night"), discriminators, strict=False):
         path = settings.out.with_suffix(f".discriminator_{name}.safetensors")
@@ -52,30 +47,3 @@ def run(settings: Settings) -> int:
     parameters = sum(p.numel() for p in net.parameters())
     print(f"{settings.arch}, {parameters / 1e6:.2f} M parameters: wrote {', '.join(map(str, written))}")
     return 0
-
-
-def _efficientvit(settings: Settings) -> tuple[DANNet, ModelMetadata, tuple[Discriminator, ...]]:
-    from dannet_core.networks.hub import local_file
-    from dannet_core.networks.official import import_efficientvit
-
-    for name, value in (("relighting", settings.relighting), ("discriminators", settings.discriminators)):
-        if value is not None:
-            raise SettingsError(f"{name}: got '{value}', expected none: EfficientViT's authors released none")
-    path = local_file(settings.segmentation)
-    net, metadata = import_efficientvit(path, settings.backbone, settings.relighting_width)
-    return net, metadata, ()
-
-
-def _dannet(settings: Settings) -> tuple[DANNet, ModelMetadata, tuple[Discriminator, ...]]:
-    from dannet_core.networks.hub import local_file
-    from dannet_core.networks.official import OFFICIAL_SIZE, import_official
-
-    if settings.relighting is None:
-        raise SettingsError(f"--relighting is required: the relighting network's checkpoint of {settings.arch}")
-    if settings.backbone not in (None, "resnet101") or settings.relighting_width:
-        raise SettingsError("backbone, relighting_width: only for efficientvit: the released networks have theirs")
-    pair = settings.discriminators
-    files = (local_file(settings.segmentation), local_file(settings.relighting))
-    both = None if pair is None else (local_file(pair[0]), local_file(pair[1]))
-    net, metadata, discriminators = import_official(settings.arch, *files, both)
-    return net, metadata.replace(input_size=OFFICIAL_SIZE), discriminators

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.errors import ImageError
-from dannet_core.exif import UPRIGHT, orientation_in, swaps_sides
-from dannet_core.jpeg import read_jpeg
-from dannet_core.png import read_png
+from dannet_core.formats.exif import UPRIGHT, orientation_in, swaps_sides
+from dannet_core.formats.jpeg import read_jpeg
+from dannet_core.formats.png import read_png
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"IEND\xaeB`\x82"

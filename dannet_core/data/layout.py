@@ -12,8 +12,8 @@ from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.data.image_header import ImageHeader, read_header
 from dannet_core.data.sample import ENCODINGS, TRAIN_IDS, DataSet, Problems, Sample
 from dannet_core.errors import DataSetError, ImageError
-from dannet_core.exif import UPRIGHT, why_labels_do_not_fit
 from dannet_core.folders import files_below
+from dannet_core.formats.exif import UPRIGHT, why_labels_do_not_fit
 
 IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 """In any case; where a picture is there twice, the first."""

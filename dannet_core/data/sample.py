@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.errors import DataSetError, ImageError
-from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS
-from dannet_core.label_png import ENCODINGS, read_label_png
+from dannet_core.formats.label_palette import LABEL_IDS, TRAIN_IDS
+from dannet_core.formats.label_png import ENCODINGS, read_label_png
 from dannet_core.pixels import Labels, Rgb, read_rgb
 
 __all__ = [
@@ -169,13 +169,13 @@ class Problems:
 
 
 def read_labels(path: Path, encoding: str, classes: ClassSet = CITYSCAPES, *, known_good: bool = False) -> Labels:
-    """Read a label map as train ids; `dannet_core.label_png` says which PNGs are read.
+    """Read a label map as train ids; `dannet_core.formats.label_png` says which PNGs are read.
 
     Args:
         path: a PNG.
         encoding: `LABEL_IDS` or `TRAIN_IDS`.
         classes: what its ids mean.
-        known_good: it was read before; see `dannet_core.label_png.decode_label_png`.
+        known_good: it was read before; see `dannet_core.formats.label_png.decode_label_png`.
 
     Returns:
         H x W uint8 train ids, 255 = ignore.

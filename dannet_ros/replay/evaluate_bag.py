@@ -15,9 +15,9 @@ from dannet_core.atomic_files import write_whole
 from dannet_core.class_set import ClassSet, read_class_set, require_same_classes
 from dannet_core.errors import OutputError, SettingsError
 from dannet_core.evaluation.report import describe_model, prepare_folder
+from dannet_core.formats.label_png import LabelCode
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
-from dannet_core.label_png import LabelCode
 from dannet_core.program import EXIT_INTERRUPTED
 from dannet_core.settings import option
 from dannet_ros.replay.bag_evaluation import BagEvaluation

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from dannet_core.errors import ImageError
-from dannet_core.exif import UPRIGHT, orientation_of, why_labels_do_not_fit
-from dannet_core.label_png import read_label_png
+from dannet_core.formats.exif import UPRIGHT, orientation_of, why_labels_do_not_fit
+from dannet_core.formats.label_png import read_label_png
 from dannet_core.pixels import Labels, Rgb, read_rgb
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from dannet_core.errors import ImageError, SettingsError
-from dannet_core.label_palette import TRAIN_IDS
-from dannet_core.label_png import LabelCode, decode_label_png, read_label_png, train_ids
+from dannet_core.formats.label_palette import TRAIN_IDS
+from dannet_core.formats.label_png import LabelCode, decode_label_png, read_label_png, train_ids
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_reading import COMPRESSED, Bag, stamp_ns
 from dannet_ros.replay.scanned import RawMessage

@@ -9,7 +9,7 @@ from png_files import chunk, png
 from dannet_core.data.image_header import read_header
 from dannet_core.data.registry import open_data_set, open_pairs
 from dannet_core.errors import DataSetError
-from dannet_core.exif import orientation_of
+from dannet_core.formats.exif import orientation_of
 
 pillow = pytest.importorskip("PIL.Image", reason="Pillow writes EXIF")
 PICTURE = np.zeros((64, 96, 3), np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dannet_core.errors import DannetError
-from dannet_core.label_png import LabelCode
+from dannet_core.formats.label_png import LabelCode
 from dannet_ros.replay.bag_reading import open_bag
 from dannet_ros.replay.ground_truth import GroundTruth, open_truth, stamp_of_name
 

@@ -9,7 +9,7 @@ import pytest
 from png_files import png
 
 from dannet_core.errors import DannetError
-from dannet_core.label_png import LabelCode
+from dannet_core.formats.label_png import LabelCode
 from dannet_core.pixels import write_png
 from dannet_ros.replay.bag_reading import open_bag
 from dannet_ros.replay.frame_files import FrameFiles

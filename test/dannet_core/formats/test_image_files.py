@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dannet_core.errors import ImageError
-from dannet_core.image_files import decode_image
+from dannet_core.formats.image_files import decode_image
 from dannet_core.pixels import read_rgb
 
 

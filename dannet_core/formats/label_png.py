@@ -21,8 +21,8 @@ import numpy.typing as npt
 from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import ImageError
-from dannet_core.exif import orientation_in_exif
-from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS, Colour, contradicts
+from dannet_core.formats.exif import orientation_in_exif
+from dannet_core.formats.label_palette import LABEL_IDS, TRAIN_IDS, Colour, contradicts
 
 ENCODINGS: Final = (LABEL_IDS, TRAIN_IDS)
 

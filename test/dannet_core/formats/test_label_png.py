@@ -13,8 +13,8 @@ from png_files import CHANNELS, chunk, num_bytes, png
 
 from dannet_core.classes import CLASS_COLORS, LABEL_ID_TO_TRAIN_ID
 from dannet_core.errors import ImageError
-from dannet_core.label_palette import LABEL_IDS, TRAIN_IDS
-from dannet_core.label_png import decode_label_png, read_label_png
+from dannet_core.formats.label_palette import LABEL_IDS, TRAIN_IDS
+from dannet_core.formats.label_png import decode_label_png, read_label_png
 
 IDS = np.array([[0, 1, 2, 8], [10, 13, 2, 1], [0, 0, 3, 3]], np.uint8)
 SMALL = np.array([[0, 1, 2, 3], [3, 3, 2, 1], [0, 0, 2, 3]], np.uint8)

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from dannet_core.errors import ImageError
-from dannet_core.image_files import decode_image
-from dannet_core.jpeg import read_jpeg
+from dannet_core.formats.image_files import decode_image
+from dannet_core.formats.jpeg import read_jpeg
 
 EOI = b"\xff\xd9"
 

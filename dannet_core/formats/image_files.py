@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core import jpeg, png, tiff
 from dannet_core.errors import ImageError
+from dannet_core.formats import jpeg, png, tiff
 
 Bytes = npt.NDArray[np.uint8]
 Rgb = npt.NDArray[np.uint8]
