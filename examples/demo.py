@@ -146,7 +146,11 @@ def _replay(settings: Settings, drive: Drive) -> Any:
         if not listener.wait(lambda: listener.node_is_ready, START_S, alive):
             raise DemoError(f"the node ended with code {node.poll()}" if not alive() else "the node did not get ready")
         step(4, "bag replayed to it at camera rate by another process")
-        played = run_module("dannet_ros.replay", ["play", str(settings.out / "bag"), "--wait-for", IMAGE])
+        # The node's two subscriptions, and the listener's, which takes the time of every frame by its camera_info.
+        wanted = [IMAGE, f"{CAMERA_INFO}=2"]
+        played = run_module(
+            "dannet_ros.replay", ["play", str(settings.out / "bag"), "--wait", "60", "--wait-for", *wanted]
+        )
         print(f"      {played}")
         played_at = time.monotonic()
         listener.wait(lambda: listener.node_is_done(len(drive.stamps_ns), played_at), FINISH_S, alive)

@@ -30,8 +30,10 @@ class Settings:
     bag: Path = option("folder of the bag", positional=True)
     topics: list[str] = option("topics to publish; none: all Image, CompressedImage and CameraInfo topics", [])
     rate: float = option("1 = as recorded, 2 = twice as fast", 1.0, limits=(0.01, 100))
-    wait_for: str | None = option("topic that must have a subscriber first; none: any of the image topics", None)
-    wait: float = option("seconds to wait for that subscriber; 0 = do not wait", 10.0, limits=(0, 3600))
+    wait_for: list[str] = option(
+        "topics that must have a subscriber first, each TOPIC or TOPIC=COUNT; none: any of the image topics", []
+    )
+    wait: float = option("seconds to wait for those subscribers; 0 = do not wait", 10.0, limits=(0, 3600))
 
 
 def run(settings: Settings) -> int:
@@ -47,7 +49,7 @@ def run(settings: Settings) -> int:
             node = rclpy.create_node("bag_player")
             publishers = {topic: _publisher(node, bag.kinds[topic], topic) for topic in topics}
             if settings.wait > 0:
-                _wait_for_subscriber(publishers, _awaited(bag, topics, settings), settings.wait)
+                _wait_for_subscribers(publishers, _awaited(bag, topics, settings), settings.wait)
             print(_play(bag, publishers, settings.rate), flush=True)
             for problem in bag.problems:
                 print(f"{settings.bag}: {problem}", file=sys.stderr)
@@ -69,12 +71,19 @@ def _chosen_topics(bag: Bag, settings: Settings) -> list[str]:
     return list(settings.topics) or playable
 
 
-def _awaited(bag: Bag, topics: list[str], settings: Settings) -> list[str]:
-    if settings.wait_for is None:
-        return [topic for topic in topics if bag.kinds[topic] != CAMERA_INFO] or topics
-    if settings.wait_for not in topics:
-        raise SettingsError(f"wait_for: got {settings.wait_for}, expected one of {', '.join(topics)}")
-    return [settings.wait_for]
+def _awaited(bag: Bag, topics: list[str], settings: Settings) -> list[dict[str, int]]:
+    """Subscribers that are needed, by topic; any one of the alternatives will do."""
+    if not settings.wait_for:
+        return [{topic: 1} for topic in topics if bag.kinds[topic] != CAMERA_INFO] or [{topic: 1} for topic in topics]
+    needed = {}
+    for entry in settings.wait_for:
+        topic, _, count = entry.partition("=")
+        if topic not in topics or not (count or "1").isdecimal():
+            raise SettingsError(
+                f"wait_for: got {entry}, expected one of {', '.join(topics)}, alone or with =COUNT behind it"
+            )
+        needed[topic] = int(count or 1)
+    return [needed]
 
 
 def _publisher(node: Any, kind: str, topic: str) -> Any:
@@ -85,11 +94,15 @@ def _publisher(node: Any, kind: str, topic: str) -> Any:
     return node.create_publisher(message_class, topic, QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE))
 
 
-def _wait_for_subscriber(publishers: dict[str, Any], topics: list[str], wait_s: float) -> None:
+def _wait_for_subscribers(publishers: dict[str, Any], alternatives: list[dict[str, int]], wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
-    while not any(publishers[topic].get_subscription_count() for topic in topics):
+    while not any(
+        all(publishers[topic].get_subscription_count() >= count for topic, count in needed.items())
+        for needed in alternatives
+    ):
         if time.monotonic() > deadline:
-            raise PlayError(f"no subscriber on {' or '.join(topics)} after {wait_s:g} s: start it first, or --wait 0")
+            wanted = " or ".join(" and ".join(needed) for needed in alternatives)
+            raise PlayError(f"no subscriber on {wanted} after {wait_s:g} s: start it first, or --wait 0")
         time.sleep(0.02)
     time.sleep(SETTLE_S)
 

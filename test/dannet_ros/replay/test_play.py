@@ -101,3 +101,24 @@ def test_unknown_topics_are_named(bag: Path) -> None:
         errors.strip().removeprefix("dannet_ros.replay ")
         == "play: topics: got /other, expected one of /camera/image, /camera/camera_info"
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (
+            ["/camera/image", "/camera/camera_info=2"],
+            "no subscriber on /camera/image and /camera/camera_info after 0.3 s: start it first, or --wait 0",
+        ),
+        (
+            ["/camera/images"],
+            "wait_for: got /camera/images, expected one of /camera/image, /camera/camera_info, alone or with =COUNT",
+        ),
+        (["/camera/image=two"], "wait_for: got /camera/image=two, expected one of /camera/image"),
+    ],
+)
+def test_the_subscribers_that_are_waited_for_are_named(bag: Path, wanted: list[str], said: str) -> None:
+    process = player(bag, "--wait", "0.3", "--wait-for", *wanted)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert said in errors.splitlines()[-1]
