@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Final
+from typing import Final, cast
 
 import cv2
 import numpy as np
@@ -148,6 +148,7 @@ def _decode(data: Bytes, kind: str, size: tuple[int, int], upright: bool, flags:
 
 def _imdecode(data: Bytes, flags: int, upright: bool) -> npt.NDArray[np.uint8] | None:
     try:
-        return cv2.imdecode(data, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)  # type: ignore[return-value]
+        decoded = cv2.imdecode(data, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
+    return cast("npt.NDArray[np.uint8] | None", decoded)
