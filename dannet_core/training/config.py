@@ -15,8 +15,9 @@ STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official")
 TV_KINDS: Final = ("mean", "released")
 EXPOSURE_KINDS: Final = ("l1", "l1_intensity", "released")
+GENERATOR_OPTIMISERS: Final = ("sgd", "adamw")
 DIVISORS: Final = ("released", "pixels", "pixels_and_classes")
-"""The options of `dannet_core.losses`, repeated so that `--help` needs no torch; a test holds them equal."""
+"""The options of losses and optimisers, repeated so that `--help` needs no torch; a test holds them equal."""
 _BACKBONES: Final = "; ".join(f"{arch}: {', '.join(backbones)}" for arch, backbones in BACKBONES.items())
 
 
@@ -107,14 +108,18 @@ class OptimiserConfig:
     steps: int = option("training steps", 35_000, limits=(1, 10_000_000))
     batch_size: int = option("samples a step of each domain, over all processes", 2, limits=(1, 4096))
     accumulate: int = option("backward passes a step; the batch is split into this many", 1, limits=(1, 4096))
-    lr: float = option("initial learning rate of the generator (SGD)", 2.5e-4)
+    generator: str = option("of the generator: sgd (paper) or adamw", "sgd", choices=GENERATOR_OPTIMISERS)
+    lr: float = option("initial learning rate of the generator", 2.5e-4)
+    lr_head: float | None = option(
+        "initial learning rate of the segmentation network outside its backbone; unset: lr", None
+    )
     lr_relighting: float | None = option(
         "initial learning rate of the relighting network; unset: lr. Far above the paper's its tanh saturates and "
         "every picture gets the same tint",
         None,
     )
-    momentum: float = option("momentum of the SGD", 0.9, limits=(0, 1))
-    weight_decay: float = option("weight decay of the SGD", 5e-4, limits=(0, 1))
+    momentum: float = option("momentum of the generator's SGD", 0.9, limits=(0, 1))
+    weight_decay: float = option("weight decay of the generator", 5e-4, limits=(0, 1))
     lr_discriminator: float = option("initial learning rate of the discriminators (Adam)", 2.5e-4)
     power: float = option("exponent of the polynomial decay", 0.9, limits=(0, 10))
     precision: str = option("of the networks; losses that need it stay fp32", "fp32", choices=("fp32", "bf16", "fp16"))

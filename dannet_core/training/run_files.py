@@ -93,7 +93,8 @@ def refuse_other_settings(
     Raises:
         SettingsError: a setting that shapes the training differs, or the data does; names the first.
     """
-    now, then = _flat(to_plain(config)), _flat(of_checkpoint)
+    # A run of a version that lacked a setting had what is now its default.
+    now, then = _flat(to_plain(config)), _flat(to_plain(TrainConfig())) | _flat(of_checkpoint)
     for key in sorted(now.keys() | then.keys()):
         free = key in MAY_CHANGE or key.split(".")[0] in MAY_CHANGE
         if key in DATA_PLACES:

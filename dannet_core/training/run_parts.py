@@ -27,7 +27,7 @@ from dannet_core.inference.backends.pytorch import PyTorchBackend
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet
-from dannet_core.networks.backbone_weights import load_backbone_weights
+from dannet_core.networks.backbone_weights import library_of, load_backbone_weights
 from dannet_core.networks.build import build_discriminator
 from dannet_core.networks.deeplabv2 import DeepLabV2
 from dannet_core.networks.discriminator import Discriminator
@@ -38,7 +38,7 @@ from dannet_core.training.config import TrainConfig
 from dannet_core.training.data_identity import identify
 from dannet_core.training.distributed import Processes
 from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
-from dannet_core.training.optimisers import discriminator_optimiser, generator_optimiser
+from dannet_core.training.optimisers import Rates, discriminator_optimiser, generator_optimiser
 from dannet_core.training.precision import Precision
 from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, source_samples
 
@@ -258,8 +258,7 @@ def build_adaptation(
     networks = Networks(net, forward, day, night)
     precision = Precision(optimiser.precision, device)
     weights = torch.from_numpy(reweighting_vector(class_shares, config.loss.reweight_std)).to(device)
-    rates = (optimiser.lr, optimiser.momentum, optimiser.weight_decay, optimiser.lr_relighting)
-    optimisers: list[Optimizer] = [generator_optimiser(net, *rates)]
+    optimisers = [_generator_optimiser(config, net)]
     if mode == "train":
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
     adaptation = Adaptation(
@@ -272,6 +271,13 @@ def build_adaptation(
     )
     adaptation.use_training_mode()
     return adaptation
+
+
+def _generator_optimiser(config: TrainConfig, net: DANNet) -> Optimizer:
+    model, optimiser = config.model, config.optimiser
+    backbone = library_of(model.arch, model.backbone or BACKBONES[model.arch][-1]).backbone
+    rates = Rates(optimiser.lr, optimiser.lr_relighting, optimiser.lr_head, backbone)
+    return generator_optimiser(net, rates, optimiser.momentum, optimiser.weight_decay, kind=optimiser.generator)
 
 
 def _start_backbone(config: TrainConfig, net: DANNet, processes: Processes) -> None:

@@ -10,6 +10,7 @@ from dannet_core.losses.static import STATIC_VARIANTS  # noqa: E402
 from dannet_core.networks import build_dannet  # noqa: E402
 from dannet_core.settings import parse  # noqa: E402
 from dannet_core.training import config  # noqa: E402
+from dannet_core.training.optimisers import GENERATOR_OPTIMISERS  # noqa: E402
 from dannet_core.training.pseudo_labels import PSEUDO_LABEL_VARIANTS  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[3] / "config" / "train"
@@ -28,6 +29,7 @@ def test_the_choices_are_those_of_the_losses():
     assert set(config.TV_KINDS) == set(TV_KINDS)
     assert set(config.EXPOSURE_KINDS) == set(EXPOSURE_KINDS)
     assert set(config.DIVISORS) == set(SEGMENTATION_DIVISORS)
+    assert set(config.GENERATOR_OPTIMISERS) == set(GENERATOR_OPTIMISERS)
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -3,7 +3,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dannet_core.networks import build_dannet  # noqa: E402 - after the skip
-from dannet_core.training.optimisers import generator_optimiser, poly_decay, set_learning_rate  # noqa: E402
+from dannet_core.training.optimisers import Rates, generator_optimiser, poly_decay, set_learning_rate  # noqa: E402
 
 
 def test_the_rate_decays_from_one_to_zero_as_the_polynomial():
@@ -35,3 +35,27 @@ def test_the_relighting_network_may_learn_at_a_rate_of_its_own(width):
     assert {rates[id(p)] for p in net.segmentation.parameters()} == {0.1}
     assert {rates[id(p)] for p in net.relighting.parameters()} == ({0.02} if width else set())
     assert len(rates) == len(list(net.parameters()))
+
+
+def test_backbone_head_and_relighting_learn_at_three_rates():
+    net = build_dannet("lraspp", relighting_width=4)
+    optimiser = generator_optimiser(net, Rates(0.1, 0.02, 0.5, ("low.", "high.")), 0.9, 0.0, kind="adamw")
+    assert isinstance(optimiser, torch.optim.AdamW)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    segmentation = net.segmentation
+    for part, rate in (("low", 0.1), ("high", 0.1), ("project", 0.5), ("low_classifier", 0.5)):
+        assert {rates[id(p)] for p in getattr(segmentation, part).parameters()} == {rate}
+    assert {rates[id(p)] for p in net.relighting.parameters()} == {0.02}
+    assert len(rates) == len(list(net.parameters()))
+
+
+def test_adamw_takes_the_step_of_its_paper():
+    net = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        net.weight.fill_(2.0)
+    optimiser = generator_optimiser(net, lr=0.1, momentum=0.9, weight_decay=0.5, kind="adamw")
+    net.weight.grad = torch.tensor([[3.0]])
+    optimiser.step()
+    assert float(net.weight.detach()) == pytest.approx(
+        2.0 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6
+    )  # the first step is lr long
