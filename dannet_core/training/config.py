@@ -136,6 +136,18 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
+class BeyondConfig:
+    """What the paper does not have; every default leaves it out."""
+
+    teacher: float = option(
+        "largest share that the averaged teacher keeps of itself in a step, e.g. 0.99; it is what is validated and "
+        "saved; 0 = no teacher",
+        0.0,
+        limits=(0, 0.99999),
+    )
+
+
+@dataclass(frozen=True)
 class WatchConfig:
     """What is written while it runs; all periods in steps, 0 = never."""
 
@@ -165,6 +177,7 @@ class TrainConfig:
     crop: CropConfig = field(default_factory=CropConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    beyond: BeyondConfig = field(default_factory=BeyondConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
 
 

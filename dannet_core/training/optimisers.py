@@ -37,7 +37,7 @@ class Rates:
     backbone: tuple[str, ...] = ()
 
     def groups(self, net: DANNet) -> list[dict[str, Any]]:
-        """Parameter groups of every trainable weight; one, in the network's own order, where no group has its own rate."""
+        """Parameter groups of every trainable weight; one, in the network's order, where no group has its own rate."""
         if self.relighting is None and self.head is None:
             return [{"params": trainable(net)}]
         head: list[nn.Parameter] = []

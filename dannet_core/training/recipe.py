@@ -181,7 +181,7 @@ class Run:
         Training goes on with the running ones. Every process estimates, from its own share of the batches, since
         synchronised batch norms wait for each other; the first one's network is what is used.
         """
-        net, count = self._adaptation.networks.net, self._config.optimiser.target_statistics
+        net, count = self._adaptation.deployable, self._config.optimiser.target_statistics
         if self._mode != "train" or count == 0:
             return net
         fitted = copy.deepcopy(net)
@@ -201,6 +201,8 @@ class Run:
             iterate(Part(part, result, 1 / count))
         self._processes.average_gradients(adaptation.parameters())
         adaptation.precision.step(adaptation.optimisers)
+        if adaptation.teacher is not None:
+            adaptation.teacher.follow(adaptation.networks.net, step + 1)
         return result
 
     def _log(self, step: int, watch: Watch) -> None:
@@ -255,8 +257,9 @@ class Run:
         adaptation = self._adaptation
         optimiser = self._config.optimiser
         recipe = f"{step} steps of batch {optimiser.batch_size}, lr {optimiser.lr:g}, preset {self._config.preset}"
-        night = ", batch-norm statistics of the night" if net is not adaptation.networks.net else ""
-        source = f"dannet {self._mode}: {recipe}, seed {self._config.seed}{night}"
+        averaged = "" if adaptation.teacher is None else ", averaged weights"
+        night = "" if net is adaptation.deployable else ", batch-norm statistics of the night"
+        source = f"dannet {self._mode}: {recipe}, seed {self._config.seed}{averaged}{night}"
         metadata = adaptation.metadata.replace(trained=True, source=source, metrics=metrics)
         return save_models(self._config.run_dir, name, net, metadata, adaptation.discriminators)
 

@@ -41,6 +41,7 @@ from dannet_core.training.domain_step import DomainStep, GeneratorForward, Netwo
 from dannet_core.training.optimisers import Rates, discriminator_optimiser, generator_optimiser
 from dannet_core.training.precision import Precision
 from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, source_samples
+from dannet_core.training.teacher import Teacher
 
 SOURCE_SET: Final = "cityscapes"
 TARGET_SET: Final = "dark-zurich"
@@ -102,6 +103,7 @@ class Adaptation:
         precision: of the networks.
         step: computes losses and gradients.
         freeze_batch_norm: keep batch norms in eval mode.
+        teacher: follows the generator; None without one.
     """
 
     networks: Networks
@@ -110,6 +112,12 @@ class Adaptation:
     precision: Precision
     step: DomainStep
     freeze_batch_norm: bool
+    teacher: Teacher | None = None
+
+    @property
+    def deployable(self) -> DANNet:
+        """The network to validate and save: the teacher where there is one."""
+        return self.networks.net if self.teacher is None else self.teacher.net
 
     @property
     def discriminators(self) -> dict[str, Discriminator]:
@@ -136,6 +144,7 @@ class Adaptation:
             "discriminators": {name: network.state_dict() for name, network in self.discriminators.items()},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "precision": self.precision.state(),
+            "teacher": None if self.teacher is None else self.teacher.state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -148,6 +157,8 @@ class Adaptation:
         for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(values)
         self.precision.restore(state["precision"])
+        if self.teacher is not None:
+            self.teacher.restore(state["teacher"])
         torch.set_rng_state(state["rng"])
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -268,6 +279,7 @@ def build_adaptation(
         precision,
         DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static),
         optimiser.freeze_batch_norm,
+        Teacher(net, config.beyond.teacher) if mode == "train" and config.beyond.teacher > 0 else None,
     )
     adaptation.use_training_mode()
     return adaptation
