@@ -97,6 +97,11 @@ class LossConfig:
     gamma: float = option("focusing exponent of the static loss", 1.0, limits=(0, 10))
     reweight_std: float = option("spread of the class weights in training (eq. 2); 0 = no re-weighting", 0.05)
     reweight_pseudo_labels: bool = option("class weights also choose the pseudo labels", True)
+    target_losses: bool = option(
+        "the paper's passes over the target pictures: adversarial, light and static loss; without them there are no "
+        "discriminators",
+        True,
+    )
     day_domain: bool = option("use the day images of the pairs: day discriminator and pseudo labels", True)
     auxiliary: float = option("weight of the auxiliary head's cross-entropy; 0 = the head is not run", 0.0)
 
@@ -144,6 +149,16 @@ class BeyondConfig:
         "saved; 0 = no teacher",
         0.0,
         limits=(0, 0.99999),
+    )
+    certain: float = option(
+        "likelihood above which the teacher is certain of a pixel; a picture's pseudo labels weigh the share of "
+        "its certain pixels",
+        0.968,
+        limits=(0, 1),
+    )
+    mixing: float = option(
+        "weight of the loss on night pictures with half of the classes of a darkened source picture pasted onto them",
+        0.0,
     )
 
 

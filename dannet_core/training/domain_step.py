@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -93,6 +94,18 @@ class Part:
         losses = self.result.losses
         losses[name] = losses.get(name, value.new_zeros(())) + value.detach() * self.share
 
+    def backward(self, loss: Tensor, precision: Precision) -> None:
+        """Add the gradients of this part's share of a weighted loss, where there are any."""
+        if loss.requires_grad:
+            precision.scale(loss * self.share).backward()  # type: ignore[no-untyped-call]  # torch's own
+
+
+class Ingredient(Protocol):
+    """A pass that the paper does not have."""
+
+    def adapt(self, part: Part) -> None:
+        """Compute its losses and add their gradients to those that are there."""
+
 
 class DomainStep:
     """Computes all losses of a step and their gradients; the optimisers are the caller's.
@@ -104,6 +117,9 @@ class DomainStep:
         precision: of the networks.
         processes: over which batch-wide means are taken.
         static_classes: train ids that the day images' labels are taken over for.
+
+    Attributes:
+        ingredients: passes that follow the paper's, in order; none at first.
     """
 
     def __init__(
@@ -116,6 +132,7 @@ class DomainStep:
         *,
         static_classes: Sequence[int] = STATIC_CLASSES,
     ) -> None:
+        self.ingredients: Sequence[Ingredient] = ()
         self._static_classes = tuple(static_classes)
         self._networks = networks
         self._config = config
@@ -124,10 +141,16 @@ class DomainStep:
         self._processes = processes
 
     def adapt(self, part: Part) -> None:
-        """The paper's iteration; gradients are added to those that are there.
+        """The paper's iteration, then the ingredients; gradients are added to those that are there."""
+        if self._config.target_losses:
+            self._adapt_as_published(part)
+        else:
+            self._source(part, None)
+        for ingredient in self.ingredients:
+            ingredient.adapt(part)
 
-        Running batch-norm statistics see the domains in this order, so the three passes stay apart.
-        """
+    def _adapt_as_published(self, part: Part) -> None:
+        """Running batch-norm statistics see the domains in this order, so the three passes stay apart."""
         with _frozen(self._networks.day, self._networks.night):
             intensity = self._night_intensity(part)
             day = self._day_target(part, intensity) if self._config.day_domain else None
@@ -220,8 +243,7 @@ class DomainStep:
         return segmentation_loss(logits, labels, self._weights, divisor=self._processes.mean(divisor.float()))
 
     def _backward(self, part: Part, loss: Tensor) -> None:
-        if loss.requires_grad:
-            self._precision.scale(loss * part.share).backward()  # type: ignore[no-untyped-call]  # torch's own
+        part.backward(loss, self._precision)
 
 
 def _likelihoods(logits: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ from dannet_core.training.config import TrainConfig
 from dannet_core.training.data_identity import identify
 from dannet_core.training.distributed import Processes
 from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
+from dannet_core.training.ingredients import build_ingredients
 from dannet_core.training.optimisers import Rates, discriminator_optimiser, generator_optimiser
 from dannet_core.training.precision import Precision
 from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, source_samples
@@ -270,16 +271,20 @@ def build_adaptation(
     precision = Precision(optimiser.precision, device)
     weights = torch.from_numpy(reweighting_vector(class_shares, config.loss.reweight_std)).to(device)
     optimisers = [_generator_optimiser(config, net)]
-    if mode == "train":
+    if mode == "train" and config.loss.target_losses:
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
+    teacher = Teacher(net, config.beyond.teacher) if mode == "train" and config.beyond.teacher > 0 else None
+    domain_step = DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static)
+    if mode == "train":
+        domain_step.ingredients = build_ingredients(config, networks, teacher, precision)
     adaptation = Adaptation(
         networks,
         _metadata(config, mode, classes, class_shares).replace(align_corners=net.align_corners),
         optimisers,
         precision,
-        DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static),
+        domain_step,
         optimiser.freeze_batch_norm,
-        Teacher(net, config.beyond.teacher) if mode == "train" and config.beyond.teacher > 0 else None,
+        teacher,
     )
     adaptation.use_training_mode()
     return adaptation

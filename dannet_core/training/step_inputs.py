@@ -28,6 +28,8 @@ class StepInputs:
         night: M x 3 x h' x w' the night images of the same pairs, cut alike; or None.
         target_size: (height, width) at which the target losses are computed.
         names: of the samples, for messages.
+        step: of the run, from 0.
+        places: of the samples in the batch of all processes; with ``step`` they seed what is drawn for a sample.
     """
 
     source: Tensor
@@ -36,6 +38,8 @@ class StepInputs:
     night: Tensor | None
     target_size: tuple[int, int]
     names: list[str]
+    step: int = 0
+    places: tuple[int, ...] = ()
 
     def target_images(self, domain: str) -> Tensor:
         """The ``day`` or ``night`` crops of a batch that has them."""
@@ -50,9 +54,14 @@ class StepInputs:
             return [None] * count if tensor is None else tensor.chunk(count)
 
         columns = zip(*map(chunks, (self.source, self.labels, self.day, self.night)), strict=True)
+        size = len(self.places) // count
         return [
-            StepInputs(source, labels, day, night, self.target_size, self.names)
-            for source, labels, day, night in columns
+            StepInputs(
+                *(source, labels, day, night, self.target_size, self.names),
+                step=self.step,
+                places=self.places[index * size : (index + 1) * size],
+            )
+            for index, (source, labels, day, night) in enumerate(columns)
             if source is not None and labels is not None
         ]
 
@@ -74,6 +83,7 @@ class Cropper:
     def __call__(self, step: int, source: Batch, target: Batch | None) -> StepInputs:
         """The inputs of ``step``; ``target`` holds ``day`` and ``night`` images, None while pre-training."""
         crop = self._crop
+        rank, processes = self._share
         images = source.images["source"]
         windows = self._windows((_SOURCE_STREAM, step), images, crop.source, crop.source_scales)
         inputs = StepInputs(
@@ -83,6 +93,8 @@ class Cropper:
             None,
             crop.target,
             list(source.names),
+            step,
+            tuple(rank + index * processes for index in range(len(images))),
         )
         if target is not None:
             days, nights = target.images["day"], target.images["night"]

@@ -1,0 +1,30 @@
+"""Which passes a run adds to the paper's step; none by default."""
+
+from __future__ import annotations
+
+from dannet_core.errors import SettingsError
+from dannet_core.training.config import TrainConfig
+from dannet_core.training.domain_step import Ingredient, Networks
+from dannet_core.training.mixing import ClassMixing
+from dannet_core.training.night_labels import NightLabeller
+from dannet_core.training.precision import Precision
+from dannet_core.training.teacher import Teacher
+
+
+def build_ingredients(
+    config: TrainConfig, networks: Networks, teacher: Teacher | None, precision: Precision
+) -> list[Ingredient]:
+    """What follows the paper's passes in a step, in order.
+
+    Raises:
+        SettingsError: an ingredient needs another that is off.
+    """
+    beyond = config.beyond
+    ingredients: list[Ingredient] = []
+    if teacher is not None:
+        labeller = NightLabeller(teacher, beyond.certain, precision)
+        if beyond.mixing > 0:
+            ingredients.append(ClassMixing(networks, labeller, beyond.mixing, config.seed, precision))
+    elif beyond.mixing > 0:
+        raise SettingsError("beyond.mixing needs the pseudo labels of a teacher: set beyond.teacher, e.g. to 0.99")
+    return ingredients

@@ -1,0 +1,152 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dannet_core.data.loaders import seeded  # noqa: E402 - after the skip
+from dannet_core.errors import SettingsError  # noqa: E402
+from dannet_core.pixels import IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
+from dannet_core.training import streams  # noqa: E402
+from dannet_core.training.distributed import Processes  # noqa: E402
+from dannet_core.training.domain_step import Part, StepResult  # noqa: E402
+from dannet_core.training.mixing import ClassMixing, darken, half_of_the_classes, trusted_cross_entropy  # noqa: E402
+from dannet_core.training.night_labels import NightLabeller  # noqa: E402
+from dannet_core.training.precision import Precision  # noqa: E402
+from dannet_core.training.recipe import run_training  # noqa: E402
+from dannet_core.training.run_parts import build_adaptation, open_feed  # noqa: E402
+from dannet_core.training.step_inputs import StepInputs  # noqa: E402
+
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
+
+
+def shown(image):
+    return image * torch.tensor(IMAGENET_STD).view(3, 1, 1) + torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+
+
+def normalised(image):
+    return (image - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+
+
+def test_half_of_the_classes_are_taken_whole_and_nothing_unlabelled():
+    labels = torch.tensor([[3, 3, 255], [5, 7, 255], [7, 9, 3]])
+    seen = set()
+    for seed in range(20):
+        mask = half_of_the_classes(labels, seeded(seed))
+        chosen = set(labels[mask].tolist())
+        assert len(chosen) == 2
+        assert not set(labels[~mask].tolist()) & chosen
+        seen |= chosen
+    assert seen == {3, 5, 7, 9}
+    assert not half_of_the_classes(torch.full((2, 2), 255), seeded(0)).any()
+    assert half_of_the_classes(torch.full((2, 2), 4), seeded(0)).all()
+
+
+def test_darkening_takes_a_picture_to_the_nights_brightness_and_tint():
+    generator = torch.Generator().manual_seed(0)
+    day = torch.rand(3, 40, 60, generator=generator) * 0.8 + 0.2
+    night = torch.rand(3, 40, 60, generator=generator) * torch.tensor([0.3, 0.2, 0.1]).view(3, 1, 1)
+    means = torch.stack(
+        [shown(darken(normalised(day), normalised(night), seeded(s))).mean(dim=(1, 2)) for s in range(40)]
+    )
+    assert (means < 0.25).all()
+    torch.testing.assert_close(means.mean(dim=0), torch.tensor([0.15, 0.10, 0.05]) * 1.05, rtol=0.2, atol=0.01)
+    brighter = darken(normalised(night), normalised(day), seeded(1))
+    assert (shown(brighter).mean(dim=(1, 2)) < shown(normalised(night)).mean(dim=(1, 2)) + 0.02).all()  # never lit up
+
+
+def test_the_loss_is_the_cross_entropy_times_the_trust():
+    logits = torch.tensor([[[[2.0, 0.0, 1.0]], [[0.0, 1.0, 1.0]]]], requires_grad=True)
+    labels = torch.tensor([[[0, 0, 255]]])
+    trust = torch.tensor([[[1.0, 0.25, 1.0]]])
+    certain, doubted = (torch.nn.functional.softplus(torch.tensor(x)) for x in (-2.0, 1.0))
+    assert float(trusted_cross_entropy(logits, labels, trust).detach()) == pytest.approx(
+        float((certain + 0.25 * doubted) / 2)
+    )
+    nothing = trusted_cross_entropy(logits, torch.full((1, 1, 3), 255), trust)
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+    assert not logits.grad.any()
+
+
+class Fixed:
+    """A teacher that is certain of class 1 in the first picture and of nothing in the second."""
+
+    def logits(self, _, size):
+        logits = torch.zeros(2, 3, *size)
+        logits[0, 1] = 20
+        logits[1, 2] = 1
+        return logits
+
+
+class Seen:
+    """A generator that remembers what it was shown."""
+
+    def __init__(self):
+        self.bias = torch.zeros(3, requires_grad=True)
+
+    def forward(self, images, size):
+        self.images = images
+        return images, self.bias.view(1, 3, 1, 1).expand(len(images), 3, *size), None
+
+
+def test_certain_classes_are_pasted_onto_believed_ones():
+    source = normalised(torch.full((2, 3, 8, 8), 0.9))
+    night = normalised(torch.full((2, 3, 10, 12), 0.1))
+    labels = torch.zeros(2, 8, 8, dtype=torch.int64)
+    labels[:, :, 4:] = 255
+    inputs = StepInputs(source, labels, night, night, (10, 12), [], 3, (0, 1))
+    networks = Seen()
+    part = Part(inputs, StepResult(), 1.0)
+    before = torch.get_rng_state()
+    mixing = ClassMixing(networks, NightLabeller(Fixed(), 0.968, FP32), 2.0, 0, FP32)
+    mixing.adapt(part)
+    assert torch.equal(torch.get_rng_state(), before)
+    mixed = shown(networks.images)
+    torch.testing.assert_close(mixed[..., 4:], torch.full((2, 3, 8, 4), 0.1))  # the night itself
+    assert ((mixed[..., :4] - 0.1).abs() > 1e-4).any()  # the source, darkened
+    assert float(mixed.max()) < 0.35
+    # 32 pixels of class 0, then 32 of class 1 with trust 1 in one picture, of class 2 with trust 0 in the other.
+    assert float(part.result.losses["mixing"]) == pytest.approx((64 + 32) / 128 * 1.0986123, rel=1e-4)
+    torch.testing.assert_close(networks.bias.grad, torch.tensor([-0.5, 0.0, 0.5]))
+
+
+def test_a_stream_of_its_own_is_a_function_of_its_numbers():
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    drawn = []
+    for number in (4, 5, 4):
+        with streams.own_stream(CPU, 0, number):
+            drawn.append(torch.rand(3))
+    torch.testing.assert_close(torch.rand(2), expected)
+    torch.testing.assert_close(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_mixing_follows_the_papers_passes_and_leaves_their_first_step_alone(tiny_run, tmp_path):
+    alone = Processes(0, 1, CPU)
+    losses = []
+    for weight in (0.0, 1.0):
+        config = tiny_run(beyond__teacher=0.9, beyond__mixing=weight)
+        feed = open_feed(config, "train", alone)
+        torch.manual_seed(0)
+        adaptation = build_adaptation(config, "train", feed.class_shares, alone)
+        result = StepResult()
+        adaptation.step.adapt(Part(next(feed.inputs(0, 1)), result, 1.0))
+        losses.append({name: float(value) for name, value in result.losses.items()} | {"next": float(torch.rand(1))})
+    assert losses[1].pop("mixing") > 0
+    assert losses[0] == losses[1]
+
+
+def test_without_the_papers_target_losses_there_are_no_discriminators(tiny_run):
+    config = tiny_run(loss__target_losses=False, beyond__teacher=0.9, beyond__mixing=1.0, optimiser__steps=2)
+    last = run_training(config, "train")
+    assert last.is_file()
+    assert not list(last.parent.glob("*discriminator*"))
+    assert {"segmentation", "mixing", "lr"} < set((last.parent / "metrics.jsonl").read_text().split('"'))
+    assert "adversarial" not in (last.parent / "metrics.jsonl").read_text()
+
+
+def test_mixing_without_a_teacher_is_refused(tiny_run):
+    with pytest.raises(SettingsError, match=r"beyond.mixing needs the pseudo labels of a teacher: set beyond.teacher"):
+        run_training(tiny_run(beyond__mixing=1.0), "train")
