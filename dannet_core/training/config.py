@@ -12,7 +12,8 @@ from dannet_core.architectures import BACKBONES
 from dannet_core.settings import option
 
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
-PSEUDO_LABELS: Final = ("paper", "official")
+PSEUDO_LABELS: Final = ("paper", "official", "fused")
+NIGHT_LABELS: Final = ("night", "fused")
 TV_KINDS: Final = ("mean", "released")
 EXPOSURE_KINDS: Final = ("l1", "l1_intensity", "released")
 GENERATOR_OPTIMISERS: Final = ("sgd", "adamw")
@@ -84,7 +85,12 @@ class LossConfig:
         "paper",
         choices=STATIC_FORMS,
     )
-    pseudo_labels: str = option("from the day image (paper) or mixed with the night", "paper", choices=PSEUDO_LABELS)
+    pseudo_labels: str = option(
+        "from the day image (paper), mixed with the night (official), or its static classes where the night has no "
+        "other (fused)",
+        "paper",
+        choices=PSEUDO_LABELS,
+    )
     tv: str = option("total variation: mean, or 6 times it as released", "mean", choices=TV_KINDS)
     exposure: str = option(
         "exposure: l1 a channel, l1 of the mean over channels, its square as released", "l1", choices=EXPOSURE_KINDS
@@ -155,6 +161,12 @@ class BeyondConfig:
         "its certain pixels",
         0.968,
         limits=(0, 1),
+    )
+    night_labels: str = option(
+        "the teacher's pseudo labels: of the night picture alone, or fused: static classes from the pair's day "
+        "picture, the others from the night",
+        "night",
+        choices=NIGHT_LABELS,
     )
     mixing: float = option(
         "weight of the loss on night pictures with half of the classes of a darkened source picture pasted onto them",

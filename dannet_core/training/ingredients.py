@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dannet_core.errors import SettingsError
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.domain_step import Ingredient, Networks
@@ -12,7 +14,11 @@ from dannet_core.training.teacher import Teacher
 
 
 def build_ingredients(
-    config: TrainConfig, networks: Networks, teacher: Teacher | None, precision: Precision
+    config: TrainConfig,
+    networks: Networks,
+    teacher: Teacher | None,
+    precision: Precision,
+    static_classes: Sequence[int],
 ) -> list[Ingredient]:
     """What follows the paper's passes in a step, in order.
 
@@ -22,7 +28,8 @@ def build_ingredients(
     beyond = config.beyond
     ingredients: list[Ingredient] = []
     if teacher is not None:
-        labeller = NightLabeller(teacher, beyond.certain, precision)
+        fused_for = static_classes if beyond.night_labels == "fused" else None
+        labeller = NightLabeller(teacher, beyond.certain, precision, fused_for)
         if beyond.mixing > 0:
             ingredients.append(ClassMixing(networks, labeller, beyond.mixing, config.seed, precision))
     elif beyond.mixing > 0:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dannet_core.classes import IGNORE_ID
 from dannet_core.training.domain_step import Part
 from dannet_core.training.precision import Precision
+from dannet_core.training.pseudo_labels import make_pseudo_labels
 from dannet_core.training.teacher import Teacher
 
 
@@ -32,9 +35,14 @@ class NightLabeller:
         teacher: predicts, with the statistics of the batch.
         threshold: a pixel whose likeliest class is above it is certain.
         precision: of the networks.
+        fused_for: train ids of the static classes, which then come from the day picture of the pair
+            (`make_pseudo_labels`, ``fused``); None = everything from the night.
     """
 
-    def __init__(self, teacher: Teacher, threshold: float, precision: Precision) -> None:
+    def __init__(
+        self, teacher: Teacher, threshold: float, precision: Precision, fused_for: Sequence[int] | None = None
+    ) -> None:
+        self._fused_for = fused_for
         self._teacher = teacher
         self._threshold = threshold
         self._precision = precision
@@ -49,7 +57,16 @@ class NightLabeller:
 
     def _label(self, part: Part) -> NightLabels:
         logits = self._logits(part.inputs.target_images("night"))
+        if self._fused_for is not None:
+            day = self._logits(part.inputs.target_images("day"))
+            fused = make_pseudo_labels(day, logits, None, "fused", self._fused_for).long()
+            likelihoods = torch.maximum(day.softmax(dim=1), logits.softmax(dim=1))
+            confidence = likelihoods.gather(1, torch.where(fused == IGNORE_ID, 0, fused)[:, None])[:, 0]
+            return self._believed(part, fused, torch.where(fused == IGNORE_ID, 0, confidence))
         confidence, labels = logits.softmax(dim=1).max(dim=1)
+        return self._believed(part, labels, confidence)
+
+    def _believed(self, part: Part, labels: Tensor, confidence: Tensor) -> NightLabels:
         trust = (confidence > self._threshold).float().mean(dim=(1, 2))
         part.result.labels["pseudo"] = labels
         return NightLabels(labels, trust)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dannet_core.classes import IGNORE_ID, STATIC_CLASSES
 from dannet_core.losses.inputs import check_option, check_same_shape, in_full_precision
 
-PSEUDO_LABEL_VARIANTS: Final = ("paper", "official")
+PSEUDO_LABEL_VARIANTS: Final = ("paper", "official", "fused")
 CONFIDENT_LOGIT: Final = 0.4
 DAY_SHARE_CONFIDENT: Final = 0.8
 DAY_SHARE: Final = 0.2
@@ -36,10 +36,13 @@ def make_pseudo_labels(
         variant: ``paper``: argmax over k of w_k P_td^k, P the likelihoods of the day image. ``official``: the released
             code: in the static classes 0.8 of the day logit and 0.2 of the night logit where the day logit is above
             0.4, else 0.2 and 0.8; in the others the night logit; times w_k; argmax.
-        static_classes: train ids that are kept.
+            ``fused``, not in the paper (Refign's idea, without its warping): argmax of w_k times the likelihoods of
+            either image; the night's class where it is not static, else the day's.
+        static_classes: train ids that are kept; ``fused`` keeps the others as well, where the night has them.
 
     Returns:
-        N x H x W uint8 train ids, 255 where the class is not static. No gradient flows through it.
+        N x H x W uint8 train ids, 255 where the class is not static; in ``fused`` where only the day's is not. No
+        gradient flows through it.
 
     Raises:
         ImageError: the two predictions differ in shape.
@@ -47,14 +50,23 @@ def make_pseudo_labels(
     """
     check_option("variant", variant, PSEUDO_LABEL_VARIANTS)
     check_same_shape("pseudo labels", day_logits, night_logits)
+    if variant == "fused":
+        day, night = (_likeliest(logits, class_weights) for logits in (day_logits, night_logits))
+        stands = _is_one_of(day, static_classes)
+        fused = torch.where(_is_one_of(night, static_classes), torch.where(stands, day, IGNORE_ID), night)
+        return fused.to(torch.uint8)
     if variant == "official":
         scores = _mix_day_into_night(day_logits, night_logits, static_classes)
         labels = (scores if class_weights is None else scores * _by_channel(class_weights)).argmax(dim=1)
     else:
-        # The same argmax as that of w_k times the softmax, without computing the softmax.
-        scores = day_logits if class_weights is None else day_logits + _by_channel(class_weights).log()
-        labels = scores.argmax(dim=1)
+        labels = _likeliest(day_logits, class_weights)
     return torch.where(_is_one_of(labels, static_classes), labels, IGNORE_ID).to(torch.uint8)
+
+
+def _likeliest(logits: Tensor, class_weights: Tensor | None) -> Tensor:
+    # The same argmax as that of w_k times the softmax, without computing the softmax.
+    scores = logits if class_weights is None else logits + _by_channel(class_weights).log()
+    return scores.argmax(dim=1)
 
 
 def _is_one_of(labels: Tensor, classes: Sequence[int]) -> Tensor:

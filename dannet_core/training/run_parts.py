@@ -276,7 +276,7 @@ def build_adaptation(
     teacher = Teacher(net, config.beyond.teacher) if mode == "train" and config.beyond.teacher > 0 else None
     domain_step = DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static)
     if mode == "train":
-        domain_step.ingredients = build_ingredients(config, networks, teacher, precision)
+        domain_step.ingredients = build_ingredients(config, networks, teacher, precision, classes.static)
     adaptation = Adaptation(
         networks,
         _metadata(config, mode, classes, class_shares).replace(align_corners=net.align_corners),

@@ -150,3 +150,19 @@ def test_without_the_papers_target_losses_there_are_no_discriminators(tiny_run):
 def test_mixing_without_a_teacher_is_refused(tiny_run):
     with pytest.raises(SettingsError, match=r"beyond.mixing needs the pseudo labels of a teacher: set beyond.teacher"):
         run_training(tiny_run(beyond__mixing=1.0), "train")
+
+
+def test_fused_labels_are_trusted_by_what_either_picture_is_certain_of():
+    class ByPicture:
+        def logits(self, images, size):
+            logits = torch.zeros(1, 3, *size)
+            logits[:, 0 if images.mean() > 0 else 2] = 20
+            logits[:, 1, :, 6:] = 25 if images.mean() > 0 else 0  # the day has a moving thing on the right
+            return logits
+
+    day, night = torch.ones(1, 3, 8, 8), -torch.ones(1, 3, 8, 8)
+    inputs = StepInputs(day, torch.zeros(1, 8, 8, dtype=torch.int64), day, night, (8, 8), [], 0, (0,))
+    believed = NightLabeller(ByPicture(), 0.9, FP32, (0, 2))(Part(inputs, StepResult(), 1.0))
+    assert (believed.labels[..., :6] == 0).all()
+    assert (believed.labels[..., 6:] == 255).all()
+    assert believed.trust.tolist() == [0.75]

@@ -132,3 +132,14 @@ def test_refuses_what_does_not_fit(pair):
         make_pseudo_labels(day, night[..., ::2, ::2])
     with pytest.raises(SettingsError, match="variant: got 'soft', expected one of paper, official"):
         make_pseudo_labels(day, night, variant="soft")
+
+
+def test_fused_takes_the_day_where_things_stand_still_and_the_night_where_they_move():
+    day = torch.nn.functional.one_hot(torch.tensor([[[0, 13, 2, 13]]]), 19).permute(0, 3, 1, 2).float()
+    night = torch.nn.functional.one_hot(torch.tensor([[[10, 10, 11, 18]]]), 19).permute(0, 3, 1, 2).float()
+    fused = make_pseudo_labels(day, night, None, "fused")
+    # road by day beats sky by night; a car that has gone is not known; a person and a bicycle of the night stay.
+    assert fused.tolist() == [[[0, 255, 11, 18]]]
+    weights = torch.ones(19)
+    weights[2] = 10.0
+    assert make_pseudo_labels(day, night, weights, "fused").tolist() == [[[2, 2, 2, 2]]]
