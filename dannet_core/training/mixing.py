@@ -24,7 +24,7 @@ from dannet_core.training.precision import Precision
 GAMMAS: Final = (1.0, 2.2)
 """A picture of 0 to 1 is raised to a power between these: shadows fall faster than lamps."""
 GAINS: Final = (0.6, 1.5)
-"""Each channel's mean becomes the night picture's times a number between these; no channel becomes brighter."""
+"""A class's mean becomes that of the night pixels under it, times a number a channel; nothing becomes brighter."""
 MAX_NOISE: Final = 0.03
 MAX_BLUR: Final = 1.2
 """Standard deviations: of the noise, in a picture of 0 to 1, and of the blur, in pixels."""
@@ -75,7 +75,7 @@ class ClassMixing:
             day, labels = inputs.source[index][ours], inputs.labels[index][ours[1:]]
             dark, pseudo = night[index][theirs], believed.labels[index][theirs[1:]]
             mask = half_of_the_classes(labels, generator)
-            image = torch.where(mask, darken(day, dark, generator), dark)
+            image = torch.where(mask, darken(day, dark, labels, generator), dark)
             trust = torch.where(mask, 1.0, believed.trust[index])
             mixed.append((image, torch.where(mask, labels, pseudo), trust))
         images, all_labels, trusts = (torch.stack(column) for column in zip(*mixed, strict=True))
@@ -111,12 +111,14 @@ def half_of_the_classes(labels: Tensor, generator: torch.Generator) -> Tensor:
     return torch.isin(labels, present[chosen])
 
 
-def darken(day: Tensor, night: Tensor, generator: torch.Generator) -> Tensor:
+def darken(day: Tensor, night: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
     """A day picture as the camera of a night picture would have seen it: gamma, gain and colour cast, blur, noise.
 
     Args:
         day: 3 x H x W, ImageNet-normalised.
-        night: the same, whose brightness and tint are aimed at.
+        night: the same. Every class of the day takes the brightness and tint of the night pixels under it: a night sky
+            is the darkest thing in a picture, where by day it is the brightest.
+        labels: H x W int64 train ids of the day, 255 = not labelled.
         generator: on the CPU, of the numbers; the noise comes from torch's own stream of the device.
 
     Returns:
@@ -125,13 +127,18 @@ def darken(day: Tensor, night: Tensor, generator: torch.Generator) -> Tensor:
     gamma, blur, noise, *gains = torch.rand(6, generator=generator).tolist()
     mean, std = (torch.from_numpy(values).to(day.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     lit: Tensor = (day * std + mean).clamp(0, 1) ** _between(GAMMAS, gamma)
-    aim = (night * std + mean).clamp(0, 1).mean(dim=(1, 2), keepdim=True)
-    jitter = torch.tensor([_between(GAINS, gain) for gain in gains], device=day.device).view(3, 1, 1)
-    gain = (aim * jitter / lit.mean(dim=(1, 2), keepdim=True).clamp(min=1e-3)).clamp(max=1)
-    dark = _blurred(lit * gain, MAX_BLUR * blur)
+    jitter = torch.tensor([_between(GAINS, gain) for gain in gains], device=day.device).view(3, 1)
+    aim, own = _sums(night * std + mean, labels) * jitter, _sums(lit, labels)
+    gain = (aim / own.clamp(min=1e-3)).clamp(max=1)
+    dark = _blurred(lit * gain[:, labels], MAX_BLUR * blur)
     dark = (dark + torch.randn_like(dark) * (MAX_NOISE * noise)).clamp(0, 1)
     normalised: Tensor = (dark - mean) / std
     return normalised
+
+
+def _sums(image: Tensor, labels: Tensor) -> Tensor:
+    """Sum of each channel over the pixels of each label: 3 x 256."""
+    return image.new_zeros(3, IGNORE_ID + 1).index_add_(1, labels.flatten(), image.flatten(1))
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:

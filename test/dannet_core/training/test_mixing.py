@@ -41,17 +41,18 @@ def test_half_of_the_classes_are_taken_whole_and_nothing_unlabelled():
     assert half_of_the_classes(torch.full((2, 2), 4), seeded(0)).all()
 
 
-def test_darkening_takes_a_picture_to_the_nights_brightness_and_tint():
+def test_every_class_takes_the_brightness_and_tint_of_the_night_under_it():
     generator = torch.Generator().manual_seed(0)
-    day = torch.rand(3, 40, 60, generator=generator) * 0.8 + 0.2
-    night = torch.rand(3, 40, 60, generator=generator) * torch.tensor([0.3, 0.2, 0.1]).view(3, 1, 1)
-    means = torch.stack(
-        [shown(darken(normalised(day), normalised(night), seeded(s))).mean(dim=(1, 2)) for s in range(40)]
-    )
-    assert (means < 0.25).all()
-    torch.testing.assert_close(means.mean(dim=0), torch.tensor([0.15, 0.10, 0.05]) * 1.05, rtol=0.2, atol=0.01)
-    brighter = darken(normalised(night), normalised(day), seeded(1))
-    assert (shown(brighter).mean(dim=(1, 2)) < shown(normalised(night)).mean(dim=(1, 2)) + 0.02).all()  # never lit up
+    labels = torch.zeros(40, 60, dtype=torch.int64)
+    labels[:20] = 10  # the sky: bright by day, dark by night
+    day = torch.rand(3, 40, 60, generator=generator) * 0.1 + torch.where(labels == 10, 0.9, 0.5)
+    night = torch.where(labels == 10, 0.04, 0.2) * torch.tensor([1.0, 0.8, 0.5]).view(3, 1, 1)
+    dark = torch.stack([shown(darken(normalised(day), normalised(night), labels, seeded(s))) for s in range(40)])
+    means = dark.unflatten(2, (2, 20)).mean(dim=(0, 3, 4))  # channels x (sky, ground)
+    expected = torch.tensor([[0.04, 0.2], [0.032, 0.16], [0.02, 0.1]]) * 1.05
+    torch.testing.assert_close(means, expected, rtol=0.2, atol=0.01)
+    brighter = shown(darken(normalised(night), normalised(day), labels, seeded(1)))
+    assert (brighter.mean(dim=(1, 2)) < night.mean(dim=(1, 2)) + 0.02).all()  # never lit up
 
 
 def test_the_loss_is_the_cross_entropy_times_the_trust():
