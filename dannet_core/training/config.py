@@ -26,7 +26,11 @@ _BACKBONES: Final = "; ".join(f"{arch}: {', '.join(backbones)}" for arch, backbo
 class DataConfig:
     """Where the images are."""
 
-    source: Path = option("root of the labelled day images, laid out as Cityscapes")
+    source: Path | None = option(
+        "root of the labelled day images, laid out as Cityscapes; `train` without it takes the day pictures of the "
+        "pairs, with what init is certain of as their labels",
+        None,
+    )
     source_split: str = option("split of the source images", "train")
     target: Path | None = option("root of the day-night pairs, laid out as Dark Zurich; needed by `train`", None)
     pairs: Path | None = option("CSV of the pairs; unset: the ones below corresp/", None)
@@ -168,6 +172,11 @@ class BeyondConfig:
         "night",
         choices=NIGHT_LABELS,
     )
+    certain_start: float = option(
+        "without data.source: likelihood above which a pixel's label by init counts; the others have none",
+        0.9,
+        limits=(0, 1),
+    )
     mixing: float = option(
         "weight of the loss on night pictures with half of the classes of a darkened source picture pasted onto them",
         0.0,
@@ -199,7 +208,7 @@ class TrainConfig:
     resume: bool = option("continue from the newest checkpoint in the run folder", False)
     seed: int = option("of weights, order and crops", 0, limits=(0, 2**31 - 1))
     device: str = option("auto, cpu, cuda or cuda:N", "auto")
-    data: DataConfig = field(default_factory=lambda: DataConfig(Path()))
+    data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     crop: CropConfig = field(default_factory=CropConfig)
     loss: LossConfig = field(default_factory=LossConfig)

@@ -16,10 +16,11 @@ from dannet_core.training.checkpoint import Checkpoints, read_checkpoint
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes, joined_processes
 from dannet_core.training.domain_step import Part, StepResult
+from dannet_core.training.feed import Feed, open_feed
 from dannet_core.training.optimisers import poly_decay, set_learning_rate
 from dannet_core.training.panels import step_panel
 from dannet_core.training.run_files import check_run_folder, prepare_run_folder, refuse_other_settings, save_models
-from dannet_core.training.run_parts import Adaptation, Feed, Validation, build_adaptation, open_feed, open_validation
+from dannet_core.training.run_parts import Adaptation, Validation, build_adaptation, open_validation
 from dannet_core.training.step_inputs import StepInputs
 from dannet_core.training.stopping import Stop, StopRequested, stop_on_signals
 from dannet_core.training.target_statistics import estimate_statistics

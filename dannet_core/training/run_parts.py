@@ -1,26 +1,20 @@
-"""What a run is made of: the feed of crops, the networks with their optimisers, the validation."""
+"""What a run is made of besides its data: the networks with their optimisers, the validation."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from dannet_core.architectures import BACKBONES
-from dannet_core.class_set import CITYSCAPES, ClassSet, read_class_set, require_same_classes
+from dannet_core.class_set import ClassSet, require_same_classes
 from dannet_core.classes import reweighting_vector
-from dannet_core.data.class_shares import count_class_shares
-from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
-from dannet_core.data.registry import open_data_set, open_pairs
-from dannet_core.data.sample import DataSet, Pair, check_labels
+from dannet_core.data.registry import open_data_set
+from dannet_core.data.sample import DataSet, check_labels
 from dannet_core.errors import SettingsError
 from dannet_core.evaluation.evaluate import evaluate
 from dannet_core.inference.backends.pytorch import PyTorchBackend
@@ -35,62 +29,13 @@ from dannet_core.networks.pspnet import PSPNet
 from dannet_core.networks.relighting import Relighting
 from dannet_core.networks.weights import load_discriminator, load_metadata, load_weights_into
 from dannet_core.training.config import TrainConfig
-from dannet_core.training.data_identity import identify
 from dannet_core.training.distributed import Processes
 from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
+from dannet_core.training.feed import SOURCE_SET, TARGET_SET, class_set
 from dannet_core.training.ingredients import build_ingredients
 from dannet_core.training.optimisers import Rates, discriminator_optimiser, generator_optimiser
 from dannet_core.training.precision import Precision
-from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, source_samples
 from dannet_core.training.teacher import Teacher
-
-SOURCE_SET: Final = "cityscapes"
-TARGET_SET: Final = "dark-zurich"
-_SOURCE_ORDER, _TARGET_ORDER = 11, 12
-
-
-class Feed:
-    """The inputs of every step of this process.
-
-    Args:
-        config: of the run.
-        source: labelled samples.
-        pairs: day-night pairs; empty while pre-training.
-        processes: this process among all.
-
-    Attributes:
-        class_shares: of the source, see `ClassShares`.
-        identity: which data this is, wherever it lies.
-    """
-
-    def __init__(self, config: TrainConfig, source: DataSet, pairs: Sequence[Pair], processes: Processes) -> None:
-        self.class_shares = count_class_shares(source).shares
-        self.identity = identify(source, pairs)
-        self._config = config
-        self._source = source_samples(source.samples)
-        self._pairs = pair_samples(pairs) if pairs else None
-        self._share = (processes.rank, processes.count)
-        self._device = processes.device
-        self._cropper = Cropper(config.crop, config.seed, self._share)
-
-    def inputs(self, first: int, end: int) -> Generator[StepInputs, None, None]:
-        """Inputs of the steps from ``first`` to ``end`` - 1; the same whether or not the run was interrupted.
-
-        Raises:
-            WorkerError: while iterating: the data does not come.
-        """
-        with contextlib.ExitStack() as open_loaders:
-            source = open_loaders.enter_context(closing(self._batches(self._source, _SOURCE_ORDER, (first, end))))
-            target: Iterator[Batch | None] = itertools.repeat(None)
-            if self._pairs:
-                target = open_loaders.enter_context(closing(self._batches(self._pairs, _TARGET_ORDER, (first, end))))
-            for step, batch, pairs in zip(range(first, end), source, target, strict=False):
-                yield self._cropper(step, batch, pairs)
-
-    def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Generator[Batch, None, None]:
-        seed = self._config.seed * 100 + order
-        sampler = StepSampler(len(samples), self._config.optimiser.batch_size, seed, steps, self._share)
-        return step_loader(samples, sampler, self._device, self._config.data.workers)
 
 
 @dataclass
@@ -187,29 +132,6 @@ class Validation:
             f"miou_{metadata.num_classes}": confusion.miou_all,
             "pixel_accuracy": confusion.pixel_accuracy,
         }
-
-
-def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
-    """Check the data and the batch size, and make the feed.
-
-    Raises:
-        SettingsError: sizes that do not fit each other, or no target for ``train``.
-        DataSetError: something is wrong with the files.
-    """
-    optimiser = config.optimiser
-    shares = processes.count * optimiser.accumulate
-    if optimiser.batch_size % shares:
-        raise SettingsError(
-            f"optimiser.batch_size: got {optimiser.batch_size}, expected a multiple of {shares} "
-            f"({processes.count} processes times optimiser.accumulate {optimiser.accumulate})"
-        )
-    source = open_data_set(SOURCE_SET, config.data.source, config.data.source_split, classes=class_set(config))
-    pairs: tuple[Pair, ...] = ()
-    if mode == "train":
-        if config.data.target is None:
-            raise SettingsError("data.target is required: root of the day-night pairs, laid out as Dark Zurich")
-        pairs = open_pairs(TARGET_SET, config.data.target, config.data.pairs)
-    return Feed(config, source, pairs, processes)
 
 
 def open_validation(config: TrainConfig) -> Validation | None:
@@ -324,15 +246,6 @@ def _start_from(config: TrainConfig, classes: ClassSet, net: DANNet, day: Discri
         beside = config.init.with_suffix(f".discriminator_{name}.safetensors")
         if beside.is_file():
             discriminator.load_state_dict(load_discriminator(beside).state_dict())
-
-
-def class_set(config: TrainConfig) -> ClassSet:
-    """The class set of a run.
-
-    Raises:
-        SettingsError: its file is wrong.
-    """
-    return CITYSCAPES if config.data.classes is None else read_class_set(config.data.classes)
 
 
 def _metadata(config: TrainConfig, mode: str, classes: ClassSet, class_shares: tuple[float, ...]) -> ModelMetadata:

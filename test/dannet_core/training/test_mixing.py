@@ -8,11 +8,12 @@ from dannet_core.pixels import IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
 from dannet_core.training import streams  # noqa: E402
 from dannet_core.training.distributed import Processes  # noqa: E402
 from dannet_core.training.domain_step import Part, StepResult  # noqa: E402
+from dannet_core.training.feed import open_feed  # noqa: E402
 from dannet_core.training.mixing import ClassMixing, darken, half_of_the_classes, trusted_cross_entropy  # noqa: E402
 from dannet_core.training.night_labels import NightLabeller  # noqa: E402
 from dannet_core.training.precision import Precision  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
-from dannet_core.training.run_parts import build_adaptation, open_feed  # noqa: E402
+from dannet_core.training.run_parts import build_adaptation  # noqa: E402
 from dannet_core.training.step_inputs import StepInputs  # noqa: E402
 
 CPU = torch.device("cpu")

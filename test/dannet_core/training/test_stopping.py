@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from dannet_core.data import workers  # noqa: E402 - after the skip
 from dannet_core.errors import TrainingError  # noqa: E402
 from dannet_core.settings import to_plain  # noqa: E402
-from dannet_core.training import recipe, run_parts  # noqa: E402
+from dannet_core.training import feed, recipe, run_parts  # noqa: E402
 from dannet_core.training.checkpoint import read_checkpoint  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.stopping import Stop, StopRequested, stop_on_signals  # noqa: E402
@@ -79,7 +79,7 @@ def hanging(monkeypatch):
 
     def install(folder):
         mark = folder / "hangs"
-        original = run_parts.source_samples
+        original = feed.source_samples
 
         def samples(given):
             decoded = original(given)
@@ -94,7 +94,7 @@ def hanging(monkeypatch):
             decoded._decode = decode
             return decoded
 
-        monkeypatch.setattr(run_parts, "source_samples", samples)
+        monkeypatch.setattr(feed, "source_samples", samples)
         return mark
 
     return install
@@ -134,7 +134,7 @@ def test_a_signal_before_the_first_step_leaves_nothing_to_resume(tiny_run, monke
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(3600)
 
-    monkeypatch.setattr(run_parts.Cropper, "__call__", decode)
+    monkeypatch.setattr(feed.Cropper, "__call__", decode)
     with pytest.raises(KeyboardInterrupt):
         run_training(config, "pretrain")
     assert not (config.run_dir / "checkpoints").exists()

@@ -1,0 +1,110 @@
+"""What a run is fed with: its data, checked, and the crops of every step."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from typing import Final
+
+from dannet_core.class_set import CITYSCAPES, ClassSet, read_class_set
+from dannet_core.data.class_shares import count_class_shares
+from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
+from dannet_core.data.registry import open_data_set, open_pairs
+from dannet_core.data.sample import DataSet, Pair
+from dannet_core.errors import SettingsError
+from dannet_core.training.checkpoint import Checkpoints
+from dannet_core.training.config import TrainConfig
+from dannet_core.training.data_identity import identify
+from dannet_core.training.distributed import Processes
+from dannet_core.training.run_files import check_run_folder
+from dannet_core.training.start_labels import label_days
+from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, source_samples
+
+SOURCE_SET: Final = "cityscapes"
+TARGET_SET: Final = "dark-zurich"
+_SOURCE_ORDER, _TARGET_ORDER = 11, 12
+
+
+class Feed:
+    """The inputs of every step of this process.
+
+    Args:
+        config: of the run.
+        source: labelled samples.
+        pairs: day-night pairs; empty while pre-training.
+        processes: this process among all.
+
+    Attributes:
+        class_shares: of the source, see `ClassShares`.
+        identity: which data this is, wherever it lies.
+    """
+
+    def __init__(self, config: TrainConfig, source: DataSet, pairs: Sequence[Pair], processes: Processes) -> None:
+        self.class_shares = count_class_shares(source).shares
+        self.identity = identify(source, pairs)
+        self._config = config
+        self._source = source_samples(source.samples)
+        self._pairs = pair_samples(pairs) if pairs else None
+        self._share = (processes.rank, processes.count)
+        self._device = processes.device
+        self._cropper = Cropper(config.crop, config.seed, self._share)
+
+    def inputs(self, first: int, end: int) -> Generator[StepInputs, None, None]:
+        """Inputs of the steps from ``first`` to ``end`` - 1; the same whether or not the run was interrupted.
+
+        Raises:
+            WorkerError: while iterating: the data does not come.
+        """
+        with contextlib.ExitStack() as open_loaders:
+            source = open_loaders.enter_context(closing(self._batches(self._source, _SOURCE_ORDER, (first, end))))
+            target: Iterator[Batch | None] = itertools.repeat(None)
+            if self._pairs:
+                target = open_loaders.enter_context(closing(self._batches(self._pairs, _TARGET_ORDER, (first, end))))
+            for step, batch, pairs in zip(range(first, end), source, target, strict=False):
+                yield self._cropper(step, batch, pairs)
+
+    def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Generator[Batch, None, None]:
+        seed = self._config.seed * 100 + order
+        sampler = StepSampler(len(samples), self._config.optimiser.batch_size, seed, steps, self._share)
+        return step_loader(samples, sampler, self._device, self._config.data.workers)
+
+
+def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
+    """Check the data and the batch size, and make the feed.
+
+    Raises:
+        SettingsError: sizes that do not fit each other, or no target for ``train``.
+        DataSetError: something is wrong with the files.
+    """
+    optimiser = config.optimiser
+    shares = processes.count * optimiser.accumulate
+    if optimiser.batch_size % shares:
+        raise SettingsError(
+            f"optimiser.batch_size: got {optimiser.batch_size}, expected a multiple of {shares} "
+            f"({processes.count} processes times optimiser.accumulate {optimiser.accumulate})"
+        )
+    classes = class_set(config)
+    pairs: tuple[Pair, ...] = ()
+    if mode == "train":
+        if config.data.target is None:
+            raise SettingsError("data.target is required: root of the day-night pairs, laid out as Dark Zurich")
+        pairs = open_pairs(TARGET_SET, config.data.target, config.data.pairs)
+    if config.data.source is not None:
+        source = open_data_set(SOURCE_SET, config.data.source, config.data.source_split, classes=classes)
+    elif mode == "train":
+        check_run_folder(config, Checkpoints(config.run_dir / "checkpoints", 1).newest() is not None)
+        source = label_days(config, pairs, classes, processes)
+    else:
+        raise SettingsError("data.source is required: root of the labelled day images, laid out as Cityscapes")
+    return Feed(config, source, pairs, processes)
+
+
+def class_set(config: TrainConfig) -> ClassSet:
+    """The class set of a run.
+
+    Raises:
+        SettingsError: its file is wrong.
+    """
+    return CITYSCAPES if config.data.classes is None else read_class_set(config.data.classes)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dannet_core.errors import SettingsError  # noqa: E402 - after the skip
+from dannet_core.formats.label_png import read_label_png  # noqa: E402
+from dannet_core.networks.weights import load_weights  # noqa: E402
+from dannet_core.training.recipe import run_training  # noqa: E402
+from dannet_core.training.start_labels import FOLDER, certain_labels  # noqa: E402
+
+
+@pytest.fixture
+def start(tiny_run, tmp_path):
+    config = tiny_run(run_dir=tmp_path / "pre", optimiser__steps=2, optimiser__lr=0.05)
+    return run_training(config, "pretrain")
+
+
+def test_only_what_the_model_is_certain_of_is_a_label():
+    class Halves(torch.nn.Module):
+        def forward(self, images):
+            logits = torch.zeros(1, 4, *images.shape[-2:])
+            logits[:, 2, :, :40] = 5.0  # likelihood 0.98
+            logits[:, 3, :, 40:] = 1.0  # likelihood 0.48
+            return type("Output", (), {"logits": logits})
+
+    rgb = np.zeros((64, 80, 3), np.uint8)
+    labels = certain_labels(Halves(), rgb, 0.9, torch.device("cpu"))
+    assert labels.dtype == np.uint8
+    assert np.unique(labels[:, :40]).tolist() == [2]
+    assert np.unique(labels[:, 40:]).tolist() == [255]
+    assert np.unique(certain_labels(Halves(), rgb, 0.4, torch.device("cpu"))).tolist() == [2, 3]
+
+
+def test_pairs_and_a_start_model_are_enough_and_the_run_resumes_without_the_model(tiny_run, toy_root, start):
+    config = tiny_run(data__source=None, init=start, beyond__certain_start=0.0)
+    last = run_training(config, "train")
+    written = sorted(path.name for path in (config.run_dir / FOLDER).rglob("*.png"))
+    days = {path.name for path in (toy_root / "dark_zurich/rgb_anon/train/day").rglob("*.png")}
+    assert written
+    assert {name.replace("_labelTrainIds", "_rgb_anon") for name in written} <= days
+    assert "segmentation" in (config.run_dir / "metrics.jsonl").read_text()
+    one = next((config.run_dir / FOLDER).rglob("*.png"))
+    labels = read_label_png(one, "train_ids")
+    assert set(np.unique(labels)) <= {*range(19), 255}
+    assert (labels != 255).any()
+
+    before = load_weights(last).state_dict()
+    (config.run_dir / "checkpoints" / "step_00000004.pt").unlink()  # as if killed after step 2
+    start.unlink()
+    again = run_training(tiny_run(data__source=None, init=start, beyond__certain_start=0.0, resume=True), "train")
+    torch.testing.assert_close(load_weights(again).state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["train", "pretrain"])
+def test_without_labels_and_without_a_model_there_is_nothing_to_learn_from(tiny_run, mode):
+    config = tiny_run(data__source=None)
+    with pytest.raises(SettingsError, match=r"data.source is required: root of the labelled day") as caught:
+        run_training(config, mode)
+    assert "\n" not in str(caught.value)
+    assert not config.run_dir.exists()
+
+
+def test_a_folder_that_holds_a_run_keeps_its_labels(tiny_run, start):
+    config = tiny_run(data__source=None, init=start, optimiser__steps=1, watch__checkpoint_every=1)
+    config_2 = tiny_run(data__source=None, init=start, beyond__certain_start=0.0, optimiser__steps=1)
+    run_training(tiny_run(optimiser__steps=1, watch__checkpoint_every=1), "train")
+    with pytest.raises(SettingsError, match="holds a run already"):
+        run_training(config_2, "train")
+    assert not (config.run_dir / FOLDER).exists()
