@@ -172,8 +172,19 @@ class BeyondConfig:
         "night",
         choices=NIGHT_LABELS,
     )
+    blend: int = option(
+        "batches on which is chosen how much of the adapted weights goes into the models that are validated and saved; "
+        "the rest is init's; 0 = all",
+        0,
+        limits=(0, 10_000),
+    )
+    patience: int = option(
+        "end the run after so many evaluations whose blend scored below the best, which is best.safetensors; 0 = never",
+        0,
+        limits=(0, 10_000),
+    )
     certain_start: float = option(
-        "without data.source: likelihood above which a pixel's label by init counts; the others have none",
+        "likelihood above which a day pixel's label by init counts, without data.source and for the blend",
         0.9,
         limits=(0, 1),
     )

@@ -12,6 +12,7 @@ import torch
 from dannet_core.errors import TrainingError, WorkerError
 from dannet_core.networks import DANNet
 from dannet_core.settings import to_plain
+from dannet_core.training.blending import Blend
 from dannet_core.training.checkpoint import Checkpoints, read_checkpoint
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes, joined_processes
@@ -68,6 +69,8 @@ class Run:
         self._adaptation: Adaptation = build_adaptation(config, mode, self._feed.class_shares, processes)
         self._best = float("-inf")
         self._owes_evaluation = False
+        self._blend: Blend | None = None
+        self._best_blend, self._misses = float("-inf"), 0
         self._unchecked: list[tuple[int, list[str], dict[str, torch.Tensor]]] = []
 
     def run(self) -> Path:
@@ -92,6 +95,7 @@ class Run:
             refuse_other_settings(self._config, until_then, self._feed.identity, state.get("data"))
             self._adaptation.restore(state)
             self._best, self._owes_evaluation = state["best"], state.get("owes_evaluation", False)
+            self._best_blend, self._misses = state.get("best_blend", self._best_blend), state.get("misses", 0)
             step = int(state["step"])
         if self._processes.is_first:
             prepare_run_folder(self._config, step, until_then)
@@ -106,7 +110,7 @@ class Run:
     def _steps(self, first: int, watch: Watch, stop: Stop) -> None:
         """Run the steps from ``first`` to the last, or until a stop is requested or the data does not come."""
         done, steps = first, self._config.optimiser.steps
-        stopped = False
+        stopped = self._is_declining()
         try:
             if self._owes_evaluation:
                 self._finish(done, watch, stop, evaluate=True, save=True)
@@ -136,22 +140,41 @@ class Run:
         if not (evaluate or save or _due(step, every.log_every)):
             return False
         self._log(step, watch)
-        self._owes_evaluation = evaluate and every.validation is not None
+        self._owes_evaluation = evaluate and (every.validation is not None or self._config.beyond.patience > 0)
         if self._processes.any(stop.requested):
             return True
         if evaluate or save:
             self._finish(step, watch, stop, evaluate, save)
-        return False
+        return self._is_declining()
 
     def _finish(self, step: int, watch: Watch, stop: Stop, evaluate: bool, save: bool) -> None:
         with stop.may_interrupt(self._is_alone):
             net = self._deployable(step)
             scores = self._measure(net) if evaluate else {}
         metrics = self._record(step, net, scores, watch) if scores else {}
+        if evaluate and self._blend is not None:
+            self._judge_blend(step, self._blend, metrics, watch)
         self._owes_evaluation = False
         if save:
             self._save_state(step)
             self._save_last(step, net, metrics)
+
+    def _judge_blend(self, step: int, blend: Blend, metrics: dict[str, float], watch: Watch) -> None:
+        """Say how a blend scored; with patience the best is kept, and those below it are counted."""
+        watch.say(f"step {step}: blend of {blend.share:g} adapted scores {blend.score:.4f}")
+        watch.record(step, {"blend_share": blend.share, "blend_score": blend.score})
+        if self._config.beyond.patience == 0:
+            return
+        if blend.score <= self._best_blend:
+            self._misses += 1
+            return
+        self._best_blend, self._misses = blend.score, 0
+        if self._processes.is_first:
+            self._save_models("best", step, blend.net, metrics)
+
+    def _is_declining(self) -> bool:
+        patience = self._config.beyond.patience
+        return 0 < patience <= self._misses
 
     def _stop(self, step: int, first: int, watch: Watch) -> None:
         """Save what was done since the start and say how to go on; first the state, from which the rest can be made."""
@@ -161,7 +184,11 @@ class Run:
             self._log(step, watch)
             self._save_state(step)
             self._save_last(step, self._deployable(step), {})
-        watch.say(f"stopped after step {step}: continue with --resume")
+        if self._is_declining():
+            misses = f"{self._misses} evaluations"
+            watch.say(f"ended after step {step}: no better blend in {misses}: best.safetensors is the best one")
+        else:
+            watch.say(f"stopped after step {step}: continue with --resume")
 
     def _keep(self, step: int, first: int, watch: Watch) -> str:
         """Save the state when the data stops coming, where no other process has to be waited for, and say so."""
@@ -182,7 +209,12 @@ class Run:
         Training goes on with the running ones. Every process estimates, from its own share of the batches, since
         synchronised batch norms wait for each other; the first one's network is what is used.
         """
-        net, count = self._adaptation.deployable, self._config.optimiser.target_statistics
+        net = self._adaptation.deployable
+        if self._adaptation.blender is not None:
+            with closing(self._feed.inputs(step, step + self._config.beyond.blend)) as feed:
+                self._blend = self._adaptation.blender.blend(net, feed)
+            net = self._blend.net
+        count = self._config.optimiser.target_statistics
         if self._mode != "train" or count == 0:
             return net
         fitted = copy.deepcopy(net)
@@ -235,7 +267,7 @@ class Run:
         watch.record(step, scores)
         watch.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         named = {f"{self._validation.name}_{name}": value for name, value in scores.items()}
-        if scores["miou_present"] > self._best:
+        if scores["miou_present"] > self._best and self._config.beyond.patience == 0:
             self._best = scores["miou_present"]
             self._save_models("best", step, net, named)
         return named
@@ -244,6 +276,8 @@ class Run:
         if self._processes.is_first:
             state = self._adaptation.state() | {
                 "best": self._best,
+                "best_blend": self._best_blend,
+                "misses": self._misses,
                 "owes_evaluation": self._owes_evaluation,
                 "config": to_plain(self._config),
                 "data": self._feed.identity,
@@ -259,8 +293,11 @@ class Run:
         optimiser = self._config.optimiser
         recipe = f"{step} steps of batch {optimiser.batch_size}, lr {optimiser.lr:g}, preset {self._config.preset}"
         averaged = "" if adaptation.teacher is None else ", averaged weights"
-        night = "" if net is adaptation.deployable else ", batch-norm statistics of the night"
-        source = f"dannet {self._mode}: {recipe}, seed {self._config.seed}{averaged}{night}"
+        blend = "" if self._blend is None else f", {self._blend.share:g} of it blended with {self._config.init}"
+        night = (
+            "" if optimiser.target_statistics == 0 or self._mode != "train" else ", batch-norm statistics of the night"
+        )
+        source = f"dannet {self._mode}: {recipe}, seed {self._config.seed}{averaged}{blend}{night}"
         metadata = adaptation.metadata.replace(trained=True, source=source, metrics=metrics)
         return save_models(self._config.run_dir, name, net, metadata, adaptation.discriminators)
 

@@ -28,6 +28,7 @@ from dannet_core.networks.discriminator import Discriminator
 from dannet_core.networks.pspnet import PSPNet
 from dannet_core.networks.relighting import Relighting
 from dannet_core.networks.weights import load_discriminator, load_metadata, load_weights_into
+from dannet_core.training.blending import Blender
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes
 from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
@@ -50,6 +51,7 @@ class Adaptation:
         step: computes losses and gradients.
         freeze_batch_norm: keep batch norms in eval mode.
         teacher: follows the generator; None without one.
+        blender: of the generator with the start; None without one.
     """
 
     networks: Networks
@@ -59,6 +61,7 @@ class Adaptation:
     step: DomainStep
     freeze_batch_norm: bool
     teacher: Teacher | None = None
+    blender: Blender | None = None
 
     @property
     def deployable(self) -> DANNet:
@@ -91,6 +94,7 @@ class Adaptation:
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "precision": self.precision.state(),
             "teacher": None if self.teacher is None else self.teacher.state(),
+            "start": None if self.blender is None else self.blender.state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -105,6 +109,8 @@ class Adaptation:
         self.precision.restore(state["precision"])
         if self.teacher is not None:
             self.teacher.restore(state["teacher"])
+        if self.blender is not None:
+            self.blender.restore(state["start"])
         torch.set_rng_state(state["rng"])
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -207,9 +213,21 @@ def build_adaptation(
         domain_step,
         optimiser.freeze_batch_norm,
         teacher,
+        _blender(config, net, classes, processes) if mode == "train" else None,
     )
     adaptation.use_training_mode()
     return adaptation
+
+
+def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Processes) -> Blender | None:
+    beyond = config.beyond
+    if beyond.patience > 0 and beyond.blend == 0:
+        raise SettingsError("beyond.patience goes by the scores of blends: set beyond.blend, e.g. to 10")
+    if beyond.blend == 0:
+        return None
+    if config.init is None:
+        raise SettingsError("beyond.blend needs init, the model that is blended in")
+    return Blender(net, beyond.certain_start, classes.static, processes)
 
 
 def _generator_optimiser(config: TrainConfig, net: DANNet) -> Optimizer:
