@@ -172,6 +172,11 @@ class BeyondConfig:
         "night",
         choices=NIGHT_LABELS,
     )
+    masking: float = option(
+        "weight of the losses on night and source pictures of which squares are covered, with the labels of the whole",
+        0.0,
+    )
+    covered: float = option("share of the squares that masking covers", 0.5, limits=(0, 1))
     blend: int = option(
         "batches on which is chosen how much of the adapted weights goes into the models that are validated and saved; "
         "the rest is init's; 0 = all",

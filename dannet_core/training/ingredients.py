@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dannet_core.errors import SettingsError
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.domain_step import Ingredient, Networks
+from dannet_core.training.masking import MaskedConsistency
 from dannet_core.training.mixing import ClassMixing
 from dannet_core.training.night_labels import NightLabeller
 from dannet_core.training.precision import Precision
@@ -32,6 +33,11 @@ def build_ingredients(
         labeller = NightLabeller(teacher, beyond.certain, precision, fused_for)
         if beyond.mixing > 0:
             ingredients.append(ClassMixing(networks, labeller, beyond.mixing, config.seed, precision))
-    elif beyond.mixing > 0:
-        raise SettingsError("beyond.mixing needs the pseudo labels of a teacher: set beyond.teacher, e.g. to 0.99")
+        if beyond.masking > 0:
+            options = {"weight": beyond.masking, "covered": beyond.covered}
+            ingredients.append(MaskedConsistency(networks, labeller, **options, seed=config.seed, precision=precision))
+        return ingredients
+    for name, weight in (("mixing", beyond.mixing), ("masking", beyond.masking)):
+        if weight > 0:
+            raise SettingsError(f"beyond.{name} needs the pseudo labels of a teacher: set beyond.teacher, e.g. to 0.99")
     return ingredients

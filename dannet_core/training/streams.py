@@ -12,7 +12,6 @@ from dannet_core.data.loaders import seeded
 
 MIXING: Final = 101
 MASKING: Final = 102
-DISTILLATION: Final = 103
 """Names of the streams."""
 
 
