@@ -1,4 +1,4 @@
-"""Everything a training run can be told; two presets set all that the paper and the released code do differently."""
+"""Everything a training run can be told; presets set what paper and released code do differently, and what goes beyond."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class TrainConfig:
     """A whole run."""
 
     run_dir: Path = option("folder of the run", Path("runs/dannet"))
-    preset: str = option("start from the values of", "paper", choices=("paper", "official"))
+    preset: str = option("start from the values of", "paper", choices=("paper", "official", "beyond"))
     init: Path | None = option(".safetensors to start from, e.g. the source-only model", None)
     resume: bool = option("continue from the newest checkpoint in the run folder", False)
     seed: int = option("of weights, order and crops", 0, limits=(0, 2**31 - 1))
@@ -247,6 +247,17 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "crop.target_input": (512, 512),
             "model.aspp_branches": 2,
             "model.relighting_start": "random",
+        },
+        "beyond": {
+            "model.relighting_width": 0,
+            "loss.target_losses": False,
+            "optimiser.generator": "adamw",
+            "optimiser.lr": 2e-4,
+            "optimiser.weight_decay": 0.01,
+            "optimiser.steps": 150,
+            "beyond.teacher": 0.99,
+            "beyond.certain": 0.7,
+            "beyond.mixing": 1.0,
         },
     }
 )

@@ -54,3 +54,13 @@ def test_the_official_preset_is_the_released_code():
     assert (official.crop.target, official.crop.target_input) == ((960, 960), (512, 512))
     assert (official.loss.tv, official.loss.exposure) == ("released", "released")
     assert (official.loss.static_form, official.loss.pseudo_labels) == ("official", "official")
+
+
+def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none():
+    beyond, paper = read("beyond.yaml"), read("efficientvit.yaml")
+    assert (beyond.optimiser.generator, beyond.optimiser.target_statistics) == ("adamw", 0)
+    assert (beyond.loss.target_losses, beyond.beyond.mixing, beyond.beyond.teacher) == (False, 1.0, 0.99)
+    assert paper.loss.target_losses
+    off = (paper.beyond.teacher, paper.beyond.mixing, paper.beyond.masking, paper.beyond.blend, paper.beyond.patience)
+    assert not any(off)
+    assert (paper.optimiser.generator, paper.optimiser.lr_head) == ("sgd", None)
