@@ -1,4 +1,4 @@
-"""Everything a training run can be told; presets set what paper and released code do differently, and what goes beyond."""
+"""Everything a training run can be told; presets set what paper and released code do, and what goes beyond."""
 
 from __future__ import annotations
 
@@ -171,6 +171,12 @@ class BeyondConfig:
         "picture, the others from the night",
         "night",
         choices=NIGHT_LABELS,
+    )
+    rare_classes: float = option(
+        "temperature of rare class sampling, e.g. 0.01: source pictures are drawn by how rare their classes are, the "
+        "rarer the smaller it is; 0 = every picture alike",
+        0.0,
+        limits=(0, 100),
     )
     masking: float = option(
         "weight of the losses on night and source pictures of which squares are covered, with the labels of the whole",

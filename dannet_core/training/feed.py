@@ -11,6 +11,7 @@ from typing import Final
 from dannet_core.class_set import CITYSCAPES, ClassSet, read_class_set
 from dannet_core.data.class_shares import count_class_shares
 from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
+from dannet_core.data.rare_classes import RareClassSampler, class_pixels
 from dannet_core.data.registry import open_data_set, open_pairs
 from dannet_core.data.sample import DataSet, Pair
 from dannet_core.errors import SettingsError
@@ -46,6 +47,7 @@ class Feed:
         self.identity = identify(source, pairs)
         self._config = config
         self._source = source_samples(source.samples)
+        self._class_pixels = class_pixels(source) if config.beyond.rare_classes > 0 else None
         self._pairs = pair_samples(pairs) if pairs else None
         self._share = (processes.rank, processes.count)
         self._device = processes.device
@@ -68,6 +70,14 @@ class Feed:
     def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Generator[Batch, None, None]:
         seed = self._config.seed * 100 + order
         sampler = StepSampler(len(samples), self._config.optimiser.batch_size, seed, steps, self._share)
+        if order == _SOURCE_ORDER and self._class_pixels is not None:
+            sampler = RareClassSampler(
+                *(self._class_pixels, self._config.beyond.rare_classes),
+                batch_size=self._config.optimiser.batch_size,
+                seed=seed,
+                steps=steps,
+                share=self._share,
+            )
         return step_loader(samples, sampler, self._device, self._config.data.workers)
 
 
