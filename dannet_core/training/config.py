@@ -262,7 +262,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "optimiser.weight_decay": 0.01,
             "optimiser.steps": 150,
             "beyond.teacher": 0.99,
-            "beyond.certain": 0.7,
+            "beyond.night_labels": "fused",
             "beyond.mixing": 1.0,
         },
     }
