@@ -47,9 +47,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path).absolute()
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    require_new_folder(path)
     try:
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-            raise OutputError(f"{path}: exists and is not an empty folder: name another one")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
@@ -58,6 +57,20 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_new_folder(path: str | Path) -> None:
+    """Refuse a path that is taken.
+
+    Raises:
+        OutputError: it is there, and not an empty folder.
+    """
+    target = Path(path)
+    try:
+        if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+            raise OutputError(f"{path}: exists and is not an empty folder: name another one")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
 def remove_leftovers(path: str | Path) -> None:

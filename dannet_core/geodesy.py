@@ -1,4 +1,4 @@
-"""Latitude and longitude to metres and back (WGS 84): a local tangent plane, exact at the 180 meridian and at a pole."""
+"""Latitude and longitude to metres and back (WGS 84) by a local tangent plane, at the 180 meridian and the poles too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _E2: Final = _F * (2 - _F)
 class TangentPlane:
     """East, north and up in metres around a place on the ellipsoid.
 
-    A turned and shifted copy of the Earth-centred frame, so distances between its points are those in space, however far
+    A turned and shifted copy of the Earth-centred frame: distances between its points are those in space, however far
     from the origin, and no longitude is special.
     """
 

@@ -86,4 +86,3 @@ class Trip:
         rows = zip(times, latitudes, longitudes, strict=True)
         text = "".join(f"{time:.3f},{latitude:.10f},{longitude:.10f}\n" for time, latitude, longitude in rows)
         write_whole(folder / POSITIONS_NAME, f"time_s,latitude,longitude\n{text}".encode())
-
