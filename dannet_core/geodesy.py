@@ -1,4 +1,4 @@
-"""Latitude and longitude to metres and back (WGS 84) by a local tangent plane, at the 180 meridian and the poles too."""
+"""Latitude and longitude to metres and back (WGS 84): a local tangent plane, right at a pole too."""
 
 from __future__ import annotations
 

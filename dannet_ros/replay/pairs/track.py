@@ -53,13 +53,19 @@ class Track:
         steps_s, steps_m = np.diff(self._times), np.linalg.norm(np.diff(self._points, axis=0), axis=1)
         self._gap = steps_s > rules.max_gap_s
         self._jump = ~self._gap & (steps_m > rules.max_speed_mps * steps_s)
+        fits = ~(self._gap | self._jump)
+        near_jump = _padded(self._jump) | _padded(self._jump, before=True)
+        self._doubtful = near_jump & ~(_padded(fits) | _padded(fits, before=True))
         self._anchors = self._find_anchors()
 
     def at(self, times_s: Floats) -> Located:
         """Where the vehicle was at N times."""
         outside = (times_s < self._times[0]) | (times_s > self._times[-1])
-        step = np.clip(np.searchsorted(self._times, times_s, side="right") - 1, 0, max(len(self._times) - 2, 0))
-        gap, jump = (self._steps(of, step, ~outside) for of in (self._gap, self._jump))
+        step = np.clip(np.searchsorted(self._times, times_s, side="right") - 1, 0, len(self._times) - 1)
+        at_one = self._times[step] == times_s
+        # A position holds at its own time, whatever gap follows, if it is not itself the one that jumped.
+        gap = ~outside & ~at_one & _padded(self._gap)[step]
+        jump = ~outside & np.where(at_one, self._doubtful[step], _padded(self._jump)[step])
         points = np.column_stack([np.interp(times_s, self._times, column) for column in self._points.T])
         known = ~(outside | gap | jump)
         headings = self._headings(times_s, known)
@@ -72,9 +78,6 @@ class Track:
             f"where the position jumps, faster than {rules.max_speed_mps:g} m/s": jump,
             f"direction of travel unknown: no motion of {rules.min_motion_m:g} m": still,
         })  # fmt: skip
-
-    def _steps(self, flags: Bools, step: npt.NDArray[np.intp], inside: Bools) -> Bools:
-        return inside & flags[step] if len(flags) else np.zeros(len(step), dtype=np.bool_)
 
     def _find_anchors(self) -> list[list[int]]:
         """For each unbroken part, positions that are ``min_motion_m`` apart at least, each the first after the last."""
@@ -101,3 +104,8 @@ class Track:
             way = np.searchsorted(self._times[anchors], times_s[here], side="right") - 1
             headings[here] = ways[np.clip(way, 0, len(ways) - 1)]
         return headings
+
+
+def _padded(steps: Bools, before: bool = False) -> Bools:
+    """For each position what is so of the step after it, or the one before; False where there is none."""
+    return np.concatenate([[False], steps] if before else [steps, [False]]).astype(np.bool_)
