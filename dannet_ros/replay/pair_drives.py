@@ -19,7 +19,7 @@ from dannet_ros.replay.bag_metadata import NAME
 from dannet_ros.replay.bag_reading import Bag, BagError, open_bag, refuse_ros1
 from dannet_ros.replay.cameras import camera_topics
 from dannet_ros.replay.pairs.drive import Drive, locate, plane_of, read_drive, times_s
-from dannet_ros.replay.pairs.fixes import FixRules, open_reader
+from dannet_ros.replay.pairs.fixes import FixRules, NoChainError, open_reader
 from dannet_ros.replay.pairs.matching import DayFrames, Match, MatchRules, match, match_in_order
 from dannet_ros.replay.pairs.pair_files import SHEET_NAME, FramePair, PairFiles
 from dannet_ros.replay.pairs.pair_report import RECORD_NAME, nothing_near, summary, write_record
@@ -51,7 +51,9 @@ class Settings:
                             "share of the drive that has passed", "auto", choices=("auto", *KINDS, ORDER))  # fmt: skip
     position_topics: list[str] = option("topic of NavSatFix or Odometry: one for all bags, or several of which each "
                                         "bag has one", [])  # fmt: skip
-    map_frame: str = option("tf: the frame that stays; unset: the first of map, world, earth, utm, odom", "")
+    map_frame: str = option(
+        "tf: the frame that stays; unset: the first of map, world, earth, utm, or odom at the top", ""
+    )
     base_frame: str = option("tf: the vehicle's frame; unset: base_link, else base_footprint", "")
     max_distance: float = option("metres between the places of a pair", 10.0, limits=(0.01, 1000))
     max_angle: float = option("degrees between the directions of travel of a pair", 30.0, limits=(0, 180))
@@ -79,8 +81,7 @@ def run(settings: Settings) -> int:
     with ExitStack() as stack:
         bags = [stack.enter_context(open_bag(path, lenient=True)) for path in (*days, *nights)]
         cameras = _cameras(bags, settings.topics)
-        source = choose_source(bags, settings.positions, settings.position_topics)
-        drives = _read(bags, cameras, len(days), source, settings)
+        source, drives = _read_drives(bags, cameras, len(days), settings)
         pairs = _match_all(drives, source, settings)
         warnings = _warnings(source, drives)
         with whole_folder(settings.out) as folder:
@@ -141,6 +142,20 @@ def _cameras(bags: Sequence[Bag], wanted: Sequence[str]) -> list[str]:
         raise BagError(f"bags: got the cameras {', '.join(names)}, expected one name in all: pass --topics "
                        f"{' '.join(dict.fromkeys(cameras))} if they look the same way")  # fmt: skip
     return cameras
+
+
+def _read_drives(
+    bags: Sequence[Bag], cameras: Sequence[str], days: int, settings: Settings
+) -> tuple[Source, list[Drive]]:
+    source = choose_source(bags, settings.positions, settings.position_topics)
+    try:
+        return source, _read(bags, cameras, days, source, settings)
+    except NoChainError as error:
+        if settings.positions != "auto" or settings.map_frame or settings.base_frame:
+            raise
+        # Most bags have transforms, of the sensors' places on the vehicle if of nothing else.
+        source = Source(ORDER, ((),) * len(bags), str(error))
+        return source, _read(bags, cameras, days, source, settings)
 
 
 def _read(bags: Sequence[Bag], cameras: Sequence[str], days: int, source: Source, settings: Settings) -> list[Drive]:

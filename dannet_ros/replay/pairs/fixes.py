@@ -18,6 +18,10 @@ from dannet_ros.replay.pairs.tf_chain import ChainError, TransformTree
 from dannet_ros.replay.scanned import RawMessage
 
 
+class NoChainError(BagError):
+    """The transforms of a bag do not say where the vehicle was."""
+
+
 @dataclass(frozen=True)
 class FixRules:
     """What of the positions is believed.
@@ -129,14 +133,14 @@ class _Transforms:
             try:
                 self._tree.add(one, message.time_ns, stamp_ns(one.header), static)
             except ChainError as error:
-                raise BagError(f"{self._bag.path}: tf: {error}") from error
+                raise NoChainError(f"{self._bag.path}: tf: {error}") from error
 
     def fixes(self) -> Fixes:
         rules = self._rules
         try:
             found = self._tree.positions(rules.map_frame, rules.base_frame, rules.max_gap_s)
         except ChainError as error:
-            raise BagError(f"{self._bag.path}: tf: {error}") from error
+            raise NoChainError(f"{self._bag.path}: tf: {error}") from error
         values = found.points.copy()
         values[:, 2] = 0
         left_out = found.left_out + Counter({"damaged": self._damaged})

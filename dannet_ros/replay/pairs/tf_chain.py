@@ -13,7 +13,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Stamps = npt.NDArray[np.int64]
 
-MAPS: Final = ("map", "world", "earth", "utm", "odom")
+ODOM: Final = "odom"
+MAPS: Final = ("map", "world", "earth", "utm", ODOM)
 BASES: Final = ("base_link", "base_footprint")
 """Frames that are looked for, the first that is there is taken (REP 105)."""
 
@@ -80,7 +81,7 @@ class TransformTree:
         """The base in the map at the times of the transform on the way that comes most often.
 
         Args:
-            map_frame: its name; empty = the first of `MAPS` above the base.
+            map_frame: its name; empty = the first of `MAPS` above the base, ``odom`` only with nothing above it.
             base_frame: its name; empty = the first of `BASES`.
             max_gap_s: seconds between two transforms, above which nothing in between is believed.
 
@@ -89,7 +90,9 @@ class TransformTree:
         """
         base = base_frame.strip("/") or self._first(BASES, list(self._edges), "--base-frame")
         chain = self._chain(base)
-        top = map_frame.strip("/") or self._first(MAPS, chain[1:], "--map-frame")
+        # What lies above odom holds more than it, whatever it is called.
+        known = [name for name in chain[1:] if name != ODOM or name == chain[-1]]
+        top = map_frame.strip("/") or self._first(MAPS, known, "--map-frame")
         if base not in self._edges or top not in chain[1:]:
             raise ChainError(f"no transforms from {base} to {top}: they lead over {' -> '.join(chain)}")
         edges = [self._edges[name] for name in chain[: chain.index(top)]]

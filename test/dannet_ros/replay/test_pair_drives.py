@@ -47,10 +47,18 @@ class Road:
                 time_ns = START_NS + index * 10**9 // FPS
                 for topic, message in positions(index, x, time_ns):
                     write(topic, message.__msgtype__, time_ns, message)
-                height, width = more.get("size", (64, 64))
+                height, width = more.get("size_of", {}).get(index, more.get("size", (64, 64)))
                 pixels = np.full(height * width * 3, more.get("level", 10) + index % 90, np.uint8)
                 stamp_ns = 0 if more.get("zero") else time_ns + more.get("ahead_ns", 0)
-                values = self.header(stamp_ns), height, width, "rgb8", 0, width * 3, pixels
+                values = (
+                    self.header(stamp_ns),
+                    height,
+                    width,
+                    more.get("encoding_of", {}).get(index, "rgb8"),
+                    0,
+                    width * 3,
+                    pixels,
+                )
                 message = self.make("sensor_msgs/msg/Image", *values)
                 write(more.get("topic", CAMERA), "sensor_msgs/msg/Image", time_ns, message)
         return self._folder / name
@@ -105,9 +113,9 @@ class Road:
 
         return positions
 
-    def tf(self) -> Callable[..., Iterator[Any]]:
+    def tf(self, top: str = "map") -> Callable[..., Iterator[Any]]:
         def positions(index: int, x: float, time_ns: int) -> Iterator[Any]:
-            links = [("odom", "base_link", x - 50.0)] + ([("map", "odom", 50.0)] if index % 5 == 0 else [])
+            links = [("odom", "base_link", x - 50.0)] + ([(top, "odom", 50.0)] if index % 5 == 0 else [])
             yield "/tf", self.make("tf2_msgs/msg/TFMessage", [
                 self.make("geometry_msgs/msg/TransformStamped", self.header(time_ns, parent), child,
                           self.make("geometry_msgs/msg/Transform", self.vector(moved), self.turn()))
@@ -238,6 +246,29 @@ def test_without_positions_the_order_is_taken_and_said(road: Road, capsys: pytes
     np.testing.assert_allclose(day / (len(DAY) - 1), night / (len(NIGHT) - 1), atol=0.006)
 
 
+def test_transforms_that_lead_to_no_map_are_named(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [road(name, along, positions=road.tf("site"), level=level)
+            for name, along, level in (("d", DAY, 120), ("n", NIGHT, 10))]  # fmt: skip
+    code, _ = pair(*made, more=["--positions", "tf", "--map-frame", "map"])
+    assert code == 2
+    assert "no transforms from base_link to map: they lead over base_link -> odom -> site" in error_of(capsys)
+    code, out = pair(*made, more=["--map-frame", "site"])
+    assert code == 0
+    check_nearest(record(out))
+
+
+def test_transforms_of_sensors_alone_are_no_positions(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    def sensors(index: int, x: float, time_ns: int) -> Iterator[Any]:
+        turned = road.make("geometry_msgs/msg/Transform", road.vector(1.0), road.turn())
+        link = road.make("geometry_msgs/msg/TransformStamped", road.header(time_ns, "base_link"), "camera", turned)
+        yield "/tf_static", road.make("tf2_msgs/msg/TFMessage", [link])
+
+    assert pair(road("d", DAY, positions=sensors, level=120), road("n", NIGHT, positions=sensors))[0] == 0
+    said = error_of(capsys)
+    assert "tf: none of base_link" in said
+    assert "at the same pace" in said
+
+
 def test_bad_positions_are_left_out_by_reason_and_the_gap_they_leave(road: Road) -> None:
     bad = {0: {"latitude": float("nan")}, 1: {"status": -1}, 2: {"covariance": 900.0}, 3: {"latitude": 91.0},
            4: {"latitude": 0.0, "longitude": 0.0}}  # fmt: skip
@@ -277,6 +308,25 @@ def test_more_bags_are_told_by_day_and_by_night(road: Road) -> None:
     assert {one["day"].split("/")[2] for one in content["pairs"]} == {"d1", "d2"}
     assert max(one["distance_m"] for one in content["pairs"]) <= 0.26
     assert len(open_pairs("dark-zurich", out)) == len(content["pairs"])
+
+
+def test_pictures_that_cannot_be_used_are_left_out_with_their_pair(road: Road) -> None:
+    whole = pair(road("d", DAY, level=120), road("n", NIGHT))[1]
+    pairs = frame_numbers(record(whole))
+    night = road("n2", NIGHT, encoding_of={pairs[1][0]: "none"}, size_of={pairs[2][0]: (64, 72)})
+    day = road("d2", DAY, level=120, encoding_of={pairs[3][1]: "none"})
+    out = night.parent / "second"
+    # The first picture says the size, so a drive begins with a good one.
+    assert main(["pair_drives", str(day), str(night), "--out", str(out), "--sheet", "0"]) == 0
+    content = record(out)
+    assert frame_numbers(content) == [pairs[0], *pairs[4:]]
+    left_out = content["drives"][1]["left_out"]
+    assert left_out["damaged pictures"] == left_out["pictures not of 64x64 pixels"] == 1
+    assert left_out["without its day picture, which cannot be read or is of another size"] == 1
+    assert sum(left_out.values()) + len(content["pairs"]) == len(NIGHT)
+    assert len(list((out / "rgb_anon").rglob("*.png"))) == 2 * len(content["pairs"])
+    assert len(open_pairs("dark-zurich", out)) == len(content["pairs"])
+    assert not (out / "pair_drives.png").exists()
 
 
 def test_swapped_bags_are_named(road: Road, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,8 @@ def test_what_is_no_chain_is_named() -> None:
         tree(*[(transform("map", "car", (0, 0)), 0.0, False)]).positions("", "", 2.0)
     with pytest.raises(ChainError, match="--map-frame"):
         tree(*[(transform("site", "base_link", (0, 0)), 0.0, False)]).positions("", "", 2.0)
+    with pytest.raises(ChainError, match="--map-frame"):
+        tree(*drive()[:9], (transform("site", "odom", (0, 0)), 0.0, False)).positions("", "", 2.0)
     with pytest.raises(ChainError, match="no transforms from base_link to earth"):
         tree(*drive()).positions("earth", "", 2.0)
     with pytest.raises(ChainError, match="two parents"):
