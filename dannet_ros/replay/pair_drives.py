@@ -15,7 +15,6 @@ import numpy as np
 from dannet_core.atomic_files import require_new_folder, whole_folder
 from dannet_core.errors import SettingsError
 from dannet_core.settings import option
-from dannet_ros.replay.bag_metadata import NAME
 from dannet_ros.replay.bag_reading import Bag, BagError, open_bag, refuse_ros1
 from dannet_ros.replay.cameras import camera_topics
 from dannet_ros.replay.pairs.drive import Drive, locate, plane_of, read_drive, times_s
@@ -112,14 +111,19 @@ def _roles(settings: Settings) -> tuple[list[Path], list[Path]]:
     seen: dict[Path, Path] = {}
     for path in (*days, *nights):
         refuse_ros1(path)
-        # A storage file is the same recording as the folder it lies in.
         real = path.resolve()
-        real = real.parent if real.is_file() and (real.parent / NAME).is_file() else real
-        if real in seen:
-            also = "" if seen[real] == path else f", as {seen[real]} too"
+        same = next((one for one in seen if _one_recording(one, real)), None)
+        if same is not None:
+            other = seen[same]
+            also = "" if other == path else f", as {other} too"
             raise SettingsError(f"bags: got {path} twice{also}, expected different drives")
         seen[real] = path
     return days, nights
+
+
+def _one_recording(one: Path, other: Path) -> bool:
+    """A bag's storage file is the same recording as the folder it lies in."""
+    return one == other or (one.is_file() and one.parent == other) or (other.is_file() and other.parent == one)
 
 
 def _cameras(bags: Sequence[Bag], wanted: Sequence[str]) -> list[str]:

@@ -91,8 +91,8 @@ class TransformTree:
         base = base_frame.strip("/") or self._first(BASES, list(self._edges), "--base-frame")
         chain = self._chain(base)
         # What lies above odom holds more than it, whatever it is called.
-        known = [name for name in chain[1:] if name != ODOM or name == chain[-1]]
-        top = map_frame.strip("/") or self._first(MAPS, known, "--map-frame")
+        tops = [name for name in chain[1:] if name != ODOM or name == chain[-1]]
+        top = map_frame.strip("/") or self._first(MAPS, tops, "--map-frame")
         if base not in self._edges or top not in chain[1:]:
             raise ChainError(f"no transforms from {base} to {top}: they lead over {' -> '.join(chain)}")
         edges = [self._edges[name] for name in chain[: chain.index(top)]]
