@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 
 from dannet_core.inference.compiled.grid import GRID
-from dannet_core.inference.compiled.jit import BYTE_ROWS, FLOATS, INDICES, VOLUME, compiled
+from dannet_core.inference.compiled.jit import BYTE_ROWS, BYTES, FLOATS, INDICES, VOLUME, compiled
 
 _LOWEST = np.float32(-3.4028235e38)
 _CORNERS = types.UniTuple(FLOATS, 4)
@@ -33,6 +33,12 @@ def contenders(corners: Any, classes: Any) -> int:
     return count
 
 
+@compiled(types.void(BYTES, BYTES))
+def _copy(row: Any, out: Any) -> None:
+    for column in range(len(out)):  # an assignment of slices would copy byte by byte
+        out[column] = row[column]
+
+
 @compiled(types.void(BYTE_ROWS, BYTE_ROWS, types.int64, GRID))
 def _fill_band(best: Any, labels: Any, band: int, grid: Any) -> None:
     """Every pixel the label of its cell's upper left corner: right where the four corners agree."""
@@ -41,7 +47,7 @@ def _fill_band(best: Any, labels: Any, band: int, grid: Any) -> None:
         for column in range(grid.first_column[cell], grid.first_column[cell + 1]):
             labels[top, column] = best[band, cell]
     for row in range(top + 1, bottom):
-        labels[row, :] = labels[top, :]
+        _copy(labels[top], labels[row])
 
 
 @compiled(types.void(VOLUME, BYTE_ROWS, types.UniTuple(types.int64, 2), GRID, types.Tuple((INDICES, FLOATS, FLOATS))))
