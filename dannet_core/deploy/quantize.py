@@ -124,8 +124,9 @@ def quantize(
     _check(target, frames)
     quantizer = _Quantizer(Path(onnx_path), settings)
     _check_sizes(frames, quantizer.metadata)
-    held_out = frames[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or frames[-1:]
-    ranging = [frame for frame in frames if not any(frame is other for other in held_out)]
+    chosen = _held_out(len(frames))
+    held_out = [frames[index] for index in chosen]
+    ranging = [frame for index, frame in enumerate(frames) if index not in chosen]
     require_finite_graph(quantizer.model.SerializeToString(), str(onnx_path), frames)
     quantizer.calibrate(ranging)
     judge = LabelJudge(quantizer.metadata, quantizer.model, held_out[: settings.measured_frames])
@@ -273,6 +274,15 @@ class _OneFrame:
     def get_next(self) -> dict[str, Frame] | None:
         """The frame, then None."""
         return self._left.pop() if self._left else None
+
+
+def _held_out(count: int) -> list[int]:
+    """Which frames measure, one in `HELD_OUT_EVERY`, in the order in which they do.
+
+    Drawn, the same every time: at a fixed step only the nights would measure where day and night take turns, and only
+    the days would choose where they come first.
+    """
+    return [int(index) for index in np.random.default_rng(0).permutation(count)[: max(1, count // HELD_OUT_EVERY)]]
 
 
 def _check(target: Path, frames: Sequence[Frame]) -> None:
