@@ -91,7 +91,7 @@ class OpenVinoBackend:
         # Where the logits are not finite themselves, they are counted by who takes them.
         if not lowest > 0 and np.isfinite(logits).all():
             raise NotFiniteError(
-                "the network gave no labels for this picture: openvino: it divided by 0, or took a root of less than 0, "
+                "the network gave no labels for this picture: openvino: it divided by 0 or took a root of less, "
                 "and NaN or infinity of that kind becomes labels here: export it again, or run it with onnxruntime"
             )
         return StrideOutput(logits, relit)
@@ -119,7 +119,7 @@ class OpenVinoBackend:
             raise ModelFileError(f"{path}: OpenVINO cannot read it: {first_line(error)}: export it again") from error
         ModelMetadata.from_strings(properties, str(path))  # before anything costly
         require_plain_weights(model, path)
-        self._guarded = guard_divisions(self._ov, model)
+        self._guarded = guard_divisions(model)
         extra: dict[str, Any] = {}
         if device == "CPU" and _is_quantized(model) and _saturates(self._ov, core):
             extra, self.remark = {"LP_TRANSFORMS_MODE": "NO"}, SATURATED
@@ -140,16 +140,12 @@ def _device(core: Any, device: str) -> str:
     elif INTEL_DEVICE.fullmatch(device):
         wanted = device.upper()
     else:
-        raise BackendError(
-            f"device: got '{device}', expected auto, cpu, gpu, gpu.N or npu: backend openvino has no other"
-        )
+        raise BackendError(f"device: got '{device}', expected auto, cpu, gpu, gpu.N or npu with backend openvino")
     # One GPU is listed as GPU, several as GPU.0, GPU.1; either may be asked for by both names.
     if wanted in here or (wanted == "GPU" and "GPU.0" in here) or (wanted == "GPU.0" and "GPU" in here):
         return wanted
     seen = ", ".join(one.lower() for one in here) or "nothing"
-    raise BackendError(
-        f"device: got '{device}', which OpenVINO does not see: expected one of {seen}; is its driver here?"
-    )
+    raise BackendError(f"device: got '{device}', which OpenVINO does not see: expected one of {seen}, or its driver")
 
 
 def _config(core: Any, device: str, threads: int, precision: str) -> dict[str, Any]:
@@ -172,7 +168,7 @@ def _config(core: Any, device: str, threads: int, precision: str) -> dict[str, A
 def _properties(model: Any) -> dict[str, str]:
     """The ONNX metadata."""
     info = model.get_rt_info()
-    entries = info["framework"] if "framework" in info else {}
+    entries = info.get("framework", {})
     return {str(name): str(value.astype(str)) for name, value in entries.items()}
 
 
@@ -181,7 +177,7 @@ def _is_quantized(model: Any) -> bool:
 
 
 def _saturates(ov: Any, core: Any) -> bool:
-    """Whether int8 convolutions go wrong here: without VNNI, x86 adds pairs of products in 16 bits and cuts them off."""
+    """Whether int8 convolutions go wrong here: x86 without VNNI adds pairs of products in 16 bits, cut off."""
     from openvino import opset8 as ops
 
     channels, largest = 16, 127

@@ -43,11 +43,10 @@ def require_plain_weights(model: Any, path: Path) -> None:
             )
 
 
-def guard_divisions(ov: Any, model: Any) -> bool:
+def guard_divisions(model: Any) -> bool:
     """Add the output `GUARD_NAME` where the graph has a division or a root that is not safe for every picture.
 
     Args:
-        ov: the module `openvino`.
         model: an `openvino.Model`, changed in place.
 
     Returns:
@@ -93,7 +92,8 @@ def _risky_argument(node: Any) -> tuple[Any | None, bool]:
 
 
 _SHAPES: Final = (
-    "Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Broadcast", "Sqrt", "ReduceMean", "ReduceSum", "ReduceMax"
+    "Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Broadcast", "Sqrt", "ReduceMean", "ReduceSum",
+    "ReduceMax",
 )  # fmt: skip
 _NOT_NEGATIVE: Final = ("Relu", "Sqrt", "Abs", "Exp", "Sigmoid", "HSigmoid", "Softmax")
 
