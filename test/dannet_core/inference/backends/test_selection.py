@@ -26,7 +26,7 @@ def files(tmp_path):
 
 @pytest.fixture(params=[True, False], ids=["gpu", "no gpu"])
 def has_gpu(request, monkeypatch):
-    monkeypatch.setattr(selection, "find_spec", lambda name: object())
+    monkeypatch.setattr(selection, "find_spec", lambda _name: object())
     monkeypatch.setattr(selection, "find_gpu", lambda: Gpu("Test GPU", "9.0") if request.param else None)
     return request.param
 
@@ -96,7 +96,7 @@ def test_cuda_comes_before_openvino_and_an_intel_device_is_openvinos(tiny_onnx, 
 
 
 def test_without_openvino_onnx_runtime_is_as_before(tiny_onnx, monkeypatch):
-    monkeypatch.setattr(selection, "find_spec", lambda name: None)
+    monkeypatch.setattr(selection, "find_spec", lambda _name: None)
     monkeypatch.setattr(selection, "find_gpu", lambda: None)
     choice = choose_reader(tiny_onnx, "auto", opener())
     assert (choice.backend.name, choice.why) == ("onnxruntime", "the best that runs here")
