@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,7 @@ class OpenVinoBackend:
             BackendError: the device is not here, or does not compute so; or the graph could lose NaN in OpenVINO.
             ModelFileError: the file is damaged or is not a DANNet model.
         """
-        self._ov: Any = require("openvino", "run .onnx models with backend openvino", INSTALL)
+        self._ov: Any = _import()
         core = self._ov.Core()
         where = _device(core, device)
         self.device, self.remark, self.from_cache = where.lower(), "", False
@@ -130,6 +131,21 @@ class OpenVinoBackend:
         if self._cache is not None and key is not None:
             self._cache.store(key, compiled, CacheEntry(properties, self._guarded, self.remark, extra))
         return compiled, properties
+
+
+def _import() -> Any:
+    """The module `openvino`, without what it would report to its makers: it does without that where it cannot import it.
+
+    Its telemetry makes a folder in the user's home on import, and sends unless a file there forbids it.
+    """
+    quiet = "openvino_telemetry" not in sys.modules
+    if quiet:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Python spells "not to be found"
+    try:
+        return require("openvino", "run .onnx models with backend openvino", INSTALL)
+    finally:
+        if quiet:
+            sys.modules.pop("openvino_telemetry", None)
 
 
 def _device(core: Any, device: str) -> str:
