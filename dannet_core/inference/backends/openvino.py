@@ -112,6 +112,9 @@ class OpenVinoBackend:
                 self.from_cache = True
                 self._guarded, self.remark = found.entry.guarded, found.entry.remark
                 return found.compiled, found.entry.properties
+        # Of what is no ONNX at all its parsers write lines to stderr.
+        if not data.startswith(b"\x08"):
+            raise ModelFileError(f"{path}: not a usable ONNX file: it begins like none: export it again")
         try:
             # By its name: only so are weights beside it found.
             model = core.read_model(str(path))
@@ -134,9 +137,9 @@ class OpenVinoBackend:
 
 
 def _import() -> Any:
-    """The module `openvino`, without what it would report to its makers: it does without that where it cannot import it.
+    """The module `openvino` without its telemetry, which it does without where it cannot import it.
 
-    Its telemetry makes a folder in the user's home on import, and sends unless a file there forbids it.
+    That makes a folder in the user's home on import, and sends unless a file there forbids it.
     """
     quiet = "openvino_telemetry" not in sys.modules
     if quiet:
