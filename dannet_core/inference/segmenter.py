@@ -65,10 +65,11 @@ class NightSegmenter:
         """Open a model file; the suffix picks the backend. Without a suffix, the best file of that name that runs here.
 
         Args:
-            path: `.safetensors` (PyTorch), `.onnx` (ONNX Runtime) or `.engine` (TensorRT), or the name without it.
+            path: `.safetensors` (PyTorch), `.onnx` (OpenVINO, ONNX Runtime) or `.engine` (TensorRT), or the
+                name without it.
             settings: how pictures become labels; see `PRESETS`.
             backend: ``auto``, or a backend's name to insist on.
-            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; with OpenVINO also an Intel ``gpu``, ``gpu.N`` or ``npu``.
             threads: CPU threads inside one operator, and for what follows the network; 0 = the runtime's own choice.
 
         Raises:
@@ -95,7 +96,7 @@ class NightSegmenter:
 
     @property
     def backend_name(self) -> str:
-        """``pytorch``, ``onnxruntime`` or ``tensorrt``."""
+        """``pytorch``, ``openvino``, ``onnxruntime`` or ``tensorrt``."""
         return self._backend.name
 
     @property

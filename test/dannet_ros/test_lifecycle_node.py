@@ -272,7 +272,7 @@ def test_refused_changes_say_why_and_change_nothing(
         ({"input_height": 128}, "input_height, input_width"),
         ({"input_height": 128, "input_width": 128}, "exported for"),
         ({"reweight_std": 1.0}, "reweight_std"),
-        ({"device": "quantum"}, "parameter device: got 'quantum', expected auto, cpu, cuda or cuda:N"),
+        ({"device": "quantum"}, "parameter device: got 'quantum', expected auto, cpu, cuda, cuda:N, gpu, gpu.N or npu"),
     ],
 )
 def test_bad_parameters_stop_configure_with_one_line(
