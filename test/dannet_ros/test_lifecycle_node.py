@@ -60,7 +60,7 @@ def test_outputs_equal_what_the_segmenter_returns(
     np.testing.assert_array_equal(got["color"], wanted.colorize())
     np.testing.assert_array_equal(got["overlay"], wanted.overlay(night, 0.3))
     np.testing.assert_array_equal(got["relit"], wanted.relit)
-    np.testing.assert_allclose(got["confidence"][:, :, 0], wanted.confidence * 255, atol=0.51)
+    np.testing.assert_allclose(got["confidence"][:, :, 0], wanted.confidence * 255, atol=1)
     assert len(np.unique(wanted.labels)) > 1
 
 

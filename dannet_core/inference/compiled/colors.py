@@ -15,9 +15,11 @@ from dannet_core.inference.compiled.jit import (
     GIVEN_BYTE_ROWS,
     GIVEN_BYTES,
     compiled,
+    multiply_add,
     rounded_byte,
 )  # fmt: skip
 
+_SHARES = types.UniTuple(types.float32, 2)
 _UNKNOWN = np.uint8(IGNORE_ID)
 
 
@@ -47,25 +49,25 @@ def color_rows(labels: Any, colormap: Any, colors: Any) -> None:
             colors[row, 3 * column + 2] = colormap[label, 2]
 
 
-@compiled(types.void(GIVEN_BYTES, BYTES, types.float32, BYTES))
-def _blend_row(picture: Any, colors: Any, alpha: np.float32, out: Any) -> None:
-    rest = np.float32(1) - alpha
-    for i in range(len(out)):
-        out[i] = rounded_byte(np.float32(picture[i]) * rest + np.float32(colors[i]) * alpha)
+@compiled(types.void(GIVEN_BYTES, BYTES, _SHARES, BYTES))
+def _blend_row(picture: Any, colors: Any, shares: Any, out: Any) -> None:
+    of_picture, of_colors = shares
+    for i in range(len(out)):  # rounded as OpenCV does it
+        out[i] = rounded_byte(multiply_add(np.float32(picture[i]), of_picture, np.float32(colors[i]) * of_colors))
 
 
-@compiled(types.void(types.Tuple((GIVEN_BYTES, types.int64)), types.int64, BYTE_ROWS, types.float32, BYTE_ROWS))
-def blend_rows(picture: Any, first: int, colors: Any, alpha: np.float32, overlay: Any) -> None:
+@compiled(types.void(types.Tuple((GIVEN_BYTES, types.int64)), types.int64, BYTE_ROWS, _SHARES, BYTE_ROWS))
+def blend_rows(picture: Any, first: int, colors: Any, shares: Any, overlay: Any) -> None:
     """Blend colours over a picture.
 
     Args:
         picture: bytes of an rgb8 picture, and from one of its rows to the next.
         first: its row that the first one here lies over.
         colors: rows x 3W uint8.
-        alpha: of the colours, 0..1.
+        shares: of the picture and of the colours, 0..1.
         overlay: rows x 3W uint8, to be written.
     """
     data, step = picture
     for row in range(overlay.shape[0]):
         start = (first + row) * step
-        _blend_row(data[start : start + overlay.shape[1]], colors[row], alpha, overlay[row])
+        _blend_row(data[start : start + overlay.shape[1]], colors[row], shares, overlay[row])

@@ -101,6 +101,17 @@ def larger(_context: Any, _first: Any, _second: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def multiply_add(_context: Any, _first: Any, _second: Any, _third: Any) -> Any:
+    """``first * second + third`` of float32, rounded once where the processor can."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 3)
+        return builder.call(builder.module.declare_intrinsic("llvm.fmuladd", [ir.FloatType()], kind), arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
 def lerp_lanes(_context: Any, outs: Any, _at: Any, fractions: Any, _from: Any, _lines: Any) -> Any:
     """Two straight lines at `LANES` fractions at once: ``outs[i][at + n] = start_i + slope_i * fractions[from + n]``.
 

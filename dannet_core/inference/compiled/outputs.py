@@ -117,7 +117,8 @@ class _Part:
         color_rows(labels, self._job.colormap, colors)
         if self._picture is not None:
             picture = (self._picture.data, self._picture.step)
-            blend_rows(picture, rows.start, colors, np.float32(self._job.alpha), self._outputs["overlay"][rows])
+            shares = np.float32(1.0 - self._job.alpha), np.float32(self._job.alpha)
+            blend_rows(picture, rows.start, colors, shares, self._outputs["overlay"][rows])
 
 
 def _scores(logits: Floats, job: OutputJob) -> tuple[Floats, Labels]:

@@ -39,7 +39,8 @@ class BandThreads:
             while (first := next(starts)) < size:
                 work(first, min(first + length, size))
 
-        helpers = [self._pool.submit(take_parts) for _ in range(self.count - 1)] if self._pool else []
+        pool = self._pool
+        helpers = [] if pool is None else [pool.submit(take_parts) for _ in range(self.count - 1)]
         try:
             take_parts()
         finally:
@@ -48,6 +49,7 @@ class BandThreads:
             helper.result()
 
     def close(self) -> None:
-        """End the threads; calling it twice is harmless."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        """End the other threads; what is run later runs in the caller's. Calling it twice is harmless."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()

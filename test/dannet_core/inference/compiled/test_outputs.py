@@ -172,10 +172,12 @@ def test_one_thread_and_many_give_the_same(maker):
 def test_its_threads_end_with_it():
     before = threading.active_count()
     maker = CompiledOutputs(3)
-    maker.make(logits_of("noise", (34, 60)), job((270, 480)))
+    made = maker.make(logits_of("noise", (34, 60)), job((270, 480)))
     maker.close()
     maker.close()
     assert threading.active_count() == before
+    # A prediction outlives the segmenter that made it.
+    np.testing.assert_array_equal(maker.confidence(made.scores, (270, 480), True), made.outputs["confidence"])
 
 
 def test_a_failure_in_any_part_is_raised_after_all_threads_have_stopped():
