@@ -78,7 +78,7 @@ def test_makes_only_what_is_subscribed(make_rig: Callable[..., Any], night: np.n
     rig.listen("confidence")
     camera.publish(to_image(night, "rgb8", header()))
     rig.until(lambda: len(rig.came["confidence"]) == 1)
-    assert made == ["confidence"]
+    assert set(made) == {"confidence"}
 
 
 def test_compressed_input(make_rig: Callable[..., Any], night: np.ndarray, tiny_model: Path) -> None:
