@@ -55,12 +55,12 @@ clean: ## Remove environments, caches and outputs
 $(VENV)/.ready: setup.py constraints.txt .ci/without_dependencies.txt
 	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(VENV)
-	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ros,train,rtx,test,dev]"
+	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ros,train,rtx,cpu,test,dev]"
 	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --no-deps --requirement .ci/without_dependencies.txt
 	touch $@
 
 $(DEMO_VENV)/.ready: setup.py constraints.txt
 	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(DEMO_VENV)
-	$(CLEAN_ENV) $(DEMO_VENV)/bin/python -m pip install --quiet --constraint constraints.txt ".[ros]"
+	$(CLEAN_ENV) $(DEMO_VENV)/bin/python -m pip install --quiet --constraint constraints.txt ".[ros,cpu]"
 	touch $@

@@ -96,6 +96,7 @@ EXTRAS = {
         "onnx>=1.17,<2",
         "onnxscript>=0.5,<1",
     ],
+    "cpu": ["openvino>=2025.0,<2027", "numba>=0.60,<1"],
     "gpu": ["pycuda>=2024.1", "tensorrt>=10.3"],
     "rtx": ["tensorrt-rtx-cu13>=1.2,<2; platform_machine == 'x86_64'"],
     "test": [

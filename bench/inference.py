@@ -37,7 +37,7 @@ RELIGHTING_WIDTHS = {"efficientvit": 0, "lraspp": 16}
 RELEASED_CLASSES = {"pspnet": "PSPNet", "deeplabv2": "Deeplab", "refinenet": "RefineNet"}
 CAMERA_SIZE = (1080, 1920)
 RELEASED_INPUT_SIZE = (540, 960)
-SUFFIXES = {"tensorrt": ".engine", "pytorch": ".safetensors", "onnxruntime": ".onnx"}
+SUFFIXES = {"tensorrt": ".engine", "pytorch": ".safetensors", "openvino": ".onnx", "onnxruntime": ".onnx"}
 
 
 def dannet(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -106,7 +106,7 @@ def make_model(arch: str, size: tuple[int, int], backend: str, has_gpu: bool, wo
     if backend == "pytorch":
         return make_weights(arch, work)
     graph = make_graph(arch, size, "fp16" if has_gpu or backend == "tensorrt" else "fp32", work)
-    if backend == "onnxruntime":
+    if backend in ("openvino", "onnxruntime"):
         return graph
     engine = graph.with_suffix(".engine")
     result = dannet("build_engine", "--model", graph, "--out", engine)
@@ -115,9 +115,11 @@ def make_model(arch: str, size: tuple[int, int], backend: str, has_gpu: bool, wo
     return engine
 
 
-def measure(model: Path, size: tuple[int, int], arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
+def measure(
+    model: Path, size: tuple[int, int], backend: str, arguments: argparse.Namespace, out: Path
+) -> dict[str, Any]:
     options = ["--camera-size", *CAMERA_SIZE, "--frames", arguments.frames, "--warm-up", arguments.warm_up]
-    options += ["--threads", arguments.threads, "--device", arguments.device]
+    options += ["--threads", arguments.threads, "--device", arguments.device, "--backend", backend]
     if model.suffix == ".safetensors":
         options += ["--input-size", *size]
     if arguments.outputs:
@@ -249,7 +251,7 @@ def run_backend(
     print(name, flush=True)
     try:
         path = make_model(arch, size, backend, has_gpu, arguments.work)
-        one = measure(path, size, arguments, arguments.work / f"{name.replace(' ', '_')}.json")
+        one = measure(path, size, backend, arguments, arguments.work / f"{name.replace(' ', '_')}.json")
         results["machine"] = one.pop("machine")
         results["measurements"].append(one)
         print(f"  p50 {one['latency_ms']['p50']} ms, {one['frames_per_s']} frames/s", flush=True)

@@ -1,6 +1,6 @@
-"""Labels at camera resolution: our border-only upsampling against the plain way, side by side in one run.
+"""What follows the network, at camera size: compiled, our NumPy, and the plain ways, side by side in one run.
 
-Run: python bench/postprocess.py [--camera-size 1080 1920] [--rounds 15] [--out F.json]
+Run: python bench/postprocess.py [--camera-size 1080 1920] [--rounds 15] [--threads 2] [--out F.json]
 """
 
 from __future__ import annotations
@@ -20,13 +20,8 @@ from typing import Any
 import numpy as np
 
 from dannet_core.classes import CITYSCAPES_CLASS_SHARES, reweighting_vector
-from dannet_core.inference.postprocess import (
-    class_scaling,
-    require_finite,
-    scale_logits,
-    upsample_confidence,
-    upsample_labels,
-)
+from dannet_core.inference.outputs import NumpyOutputs, OutputJob, OutputMaker, open_outputs
+from dannet_core.inference.postprocess import class_scaling, require_finite, scale_logits
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -43,8 +38,9 @@ def scene_logits(size: tuple[int, int], borders: str) -> np.ndarray:
     return (field + rng.normal(0, 0.3, field.shape)).astype(np.float32)
 
 
-def ours(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return upsample_labels(scale_logits(logits, class_scaling("logits", CITYSCAPES_CLASS_SHARES, 0.16)), size)
+def job(size: tuple[int, int], *wanted: str) -> OutputJob:
+    scaling = class_scaling("logits", CITYSCAPES_CLASS_SHARES, 0.16)
+    return OutputJob(scaling, np.zeros((*size, 3), np.uint8), wanted=frozenset(wanted))
 
 
 def plain_numpy(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -103,24 +99,46 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "python": platform.python_version(), "numpy": np.__version__, "commit": commit.stdout.strip()}
 
 
-def measure(case: str, stride_size: tuple[int, int], size: tuple[int, int], rounds: int) -> dict[str, Any]:
-    logits = scene_logits(stride_size, case)
-    ways = {"ours": ours, "plain_numpy": plain_numpy}
+def ways(makers: dict[str, OutputMaker]) -> dict[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray]]:
+    """Logits and camera size to labels."""
+    ours = {name: lambda logits, size, m=m: m.make(logits, job(size)).labels for name, m in makers.items()}
+    plain = {"plain_numpy": plain_numpy}
     try:
         import torch  # noqa: F401 - only whether it is there
 
-        ways["plain_torch"] = plain_torch
+        plain["plain_torch"] = plain_torch
     except ImportError:
         print("torch is not installed: the released loop's way is left out")
-    result: dict[str, Any] = {"case": case, "stride_size": stride_size, "camera_size": size}
-    for name, way in ways.items():
-        result[name] = median_ms(lambda way=way: way(logits, size), rounds)
-        result[name]["peak_mb"] = peak_mb(lambda way=way: way(logits, size))
-        result[name]["agreement_with_ours"] = float((way(logits, size) == ours(logits, size)).mean())
-        result[name]["times_ours"] = round(result[name]["median_ms"] / result["ours"]["median_ms"], 1)
-    scores = scale_logits(logits, class_scaling("probabilities", CITYSCAPES_CLASS_SHARES, 0.16))
-    result["finite_check"] = median_ms(lambda: require_finite(scores, "scores"), 10 * rounds)
-    result["confidence"] = median_ms(lambda: upsample_confidence(scores, size), max(3, rounds // 3))
+    return ours | plain
+
+
+def measure(
+    case: str, stride_size: tuple[int, int], size: tuple[int, int], rounds: int, makers: dict[str, OutputMaker]
+) -> dict[str, Any]:
+    logits = scene_logits(stride_size, case)
+    result: dict[str, Any] = {"case": case, "stride_size": stride_size, "camera_size": size, "labels": {}}
+    best = next(iter(makers))
+    reference = makers["numpy"].make(logits, job(size)).labels
+    for name, way in ways(makers).items():
+        row = median_ms(lambda way=way: way(logits, size), rounds)
+        row["peak_mb"] = peak_mb(lambda way=way: way(logits, size))
+        row["equal_to_numpy"] = float((way(logits, size) == reference).mean())
+        result["labels"][name] = row
+    for row in result["labels"].values():
+        row["times_the_first"] = round(row["median_ms"] / result["labels"][best]["median_ms"], 1)
+    for wanted in (
+        ("confidence_bytes",),
+        ("confidence",),
+        ("color", "overlay"),
+        ("confidence_bytes", "color", "overlay"),
+    ):
+        row = {}
+        for name, maker in makers.items():
+            row[name] = median_ms(lambda m=maker, w=wanted: m.make(logits, job(size, *w)), max(5, rounds // 2))
+            row[name]["more_than_labels_ms"] = round(row[name]["median_ms"] - result["labels"][name]["median_ms"], 2)
+        result["labels_and_" + "_and_".join(wanted)] = row
+    scores = scale_logits(logits, job(size).scaling)
+    result["finite_check_numpy"] = median_ms(lambda: require_finite(scores, "scores"), 10 * rounds)
     return result
 
 
@@ -128,20 +146,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--camera-size", nargs=2, type=int, default=(1080, 1920), metavar=("H", "W"))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2, help="of the compiled way")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     size = (arguments.camera_size[0], arguments.camera_size[1])
+    fast = open_outputs(arguments.threads)
+    makers: dict[str, OutputMaker] = {fast.name: fast, "numpy": NumpyOutputs()}
     cases = [("street", (68, 120)), ("street", (135, 240)), ("noise", (68, 120))]
-    results = [measure(case, stride_size, size, arguments.rounds) for case, stride_size in cases]
+    results = [measure(case, stride_size, size, arguments.rounds, makers) for case, stride_size in cases]
     for result in results:
-        for name in ("ours", "plain_numpy", "plain_torch"):
-            if name in result:
-                print(f"{result['case']:>7} {result['stride_size']} {name:>12}: {result[name]}")
-        for name in ("confidence", "finite_check"):
-            print(f"{result['case']:>7} {result['stride_size']} {name:>12}: {result[name]}")
+        title = f"{result['case']:>7} {result['stride_size']}"
+        for name, row in result["labels"].items():
+            print(f"{title} labels {name:>12}: {row}")
+        for wanted in (key for key in result if key.startswith("labels_and_")):
+            for name, row in result[wanted].items():
+                print(f"{title} {wanted} {name:>12}: {row}")
+    fast.close()
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+        arguments.out.write_text(
+            json.dumps({"machine": machine() | {"threads": arguments.threads}, "results": results}, indent=1) + "\n"
+        )
     return 0
 
 

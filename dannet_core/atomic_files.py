@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,43 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Give a folder to fill; when the block ends well it takes its real name, otherwise it is removed.
+
+    It lies hidden beside ``path``, whose parents are made.
+
+    Raises:
+        OutputError: ``path`` is taken, by anything but an empty folder, or cannot be written.
+    """
+    target = Path(path).absolute()
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    require_new_folder(path)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(target)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_new_folder(path: str | Path) -> None:
+    """Refuse a path that is taken.
+
+    Raises:
+        OutputError: it is there, and not an empty folder.
+    """
+    target = Path(path)
+    try:
+        if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+            raise OutputError(f"{path}: exists and is not an empty folder: name another one")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
 def remove_leftovers(path: str | Path) -> None:

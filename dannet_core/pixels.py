@@ -77,15 +77,17 @@ def colorize(labels: Labels, out: Rgb | None = None, colormap: Colormap = COLORM
     return np.asarray(colored, dtype=np.uint8)
 
 
-def overlay(rgb: Rgb, labels: Labels, alpha: float = 0.5, colormap: Colormap = COLORMAP) -> Rgb:
-    """Blend the label colours over a picture: ``(1 - alpha) * rgb + alpha * colour``; both H x W, alpha in 0..1."""
+def overlay(rgb: Rgb, labels: Labels, alpha: float = 0.5, colormap: Colormap = COLORMAP, out: Rgb | None = None) -> Rgb:
+    """Blend the label colours over a picture: ``(1 - alpha) * rgb + alpha * colour``; both H x W, alpha in 0..1.
+
+    ``out`` is where to write, H x W x 3 uint8 and contiguous; None = a new array.
+    """
     if not 0.0 <= alpha <= 1.0:
         raise ImageError(f"alpha: got {alpha}, expected 0 (picture only) to 1 (colours only)")
     if rgb.shape[:2] != labels.shape:
         raise ImageError(f"overlay: got a picture of {rgb.shape[:2]} and labels of {labels.shape}, expected one size")
-    return np.asarray(
-        cv2.addWeighted(rgb, 1.0 - alpha, colorize(labels, colormap=colormap), alpha, 0.0), dtype=np.uint8
-    )
+    colors = colorize(labels, colormap=colormap)
+    return np.asarray(cv2.addWeighted(rgb, 1.0 - alpha, colors, alpha, 0.0, dst=out), dtype=np.uint8)
 
 
 def read_rgb(path: str | Path) -> Rgb:

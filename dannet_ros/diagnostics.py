@@ -200,6 +200,7 @@ def values(health: Health) -> dict[str, str]:
     if facts is not None:
         shown |= {"backend": facts.backend, "device": facts.device, "arch": facts.metadata.arch}
         shown |= {"why this backend": facts.why} if facts.why else {}
+        shown["outputs by"] = facts.outputs_by
         shown["trained"] = "yes" if facts.metadata.trained else "no: random weights"
     shown["received"] = str(health.received)
     shown |= {outcome: str(count) for outcome, count in health.counts.items()}

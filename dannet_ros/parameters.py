@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from dannet_core import InferenceSettings, preset
-from dannet_core.inference.backends import BACKEND_OF_SUFFIX
+from dannet_core.inference.backends import INTEL_DEVICE, SUFFIX_OF_BACKEND
 
 OUTPUT_NAMES: Final = ("label", "color", "overlay", "relit", "confidence")
 """The image outputs, in order of publishing: the label image is what a planner waits for."""
@@ -116,15 +116,17 @@ class NodeParameters:
     )
     backend: str = _parameter(
         "auto",
-        "Inference backend; auto goes by the model's suffix.",
-        choices=("auto", *sorted(set(BACKEND_OF_SUFFIX.values()))),
+        "Inference backend; auto goes by the model's suffix, and takes OpenVINO on a CPU where it is installed.",
+        choices=("auto", *sorted(SUFFIX_OF_BACKEND)),
     )
     engine_cache: str = _parameter(
         "",
         "Folder that keeps TensorRT engines: the .onnx model is run as one, built there in configure if it is not yet. "
         "With backend auto, as it is where TensorRT does not run. Empty = off.",
     )
-    device: str = _parameter("auto", "Where the model runs: auto, cpu, cuda or cuda:N.")
+    device: str = _parameter(
+        "auto", "Where the model runs: auto, cpu, cuda, cuda:N; with OpenVINO also an Intel gpu, gpu.N or npu."
+    )
     threads: int = _parameter(0, "CPU threads inside one operator; 0 = the runtime's choice.", (0, 256))
     reweight: str = _parameter(
         "preset",
@@ -209,8 +211,8 @@ class NodeParameters:
         if "://" in self.model:
             path = self.model.partition("://")[2]
             return f"parameter model: got {self.model!r}, expected a path, not a URL: write {path}"
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            return f"parameter device: got {self.device!r}, expected auto, cpu, cuda or cuda:N"
+        if not re.fullmatch(rf"auto|cpu|cuda(:\d+)?|{INTEL_DEVICE.pattern}", self.device):
+            return f"parameter device: got {self.device!r}, expected auto, cpu, cuda, cuda:N, gpu, gpu.N or npu"
         if problem := self._engine_problem():
             return problem
         for one, other in (("input_height", "input_width"), ("warm_up_height", "warm_up_width")):
@@ -227,7 +229,7 @@ class NodeParameters:
             return None
         if not is_graph:
             return f"parameter engine_cache: set, expected an .onnx model to build from, got {self.model}: unset it"
-        if self.backend not in ("auto", "tensorrt") or self.device == "cpu":
+        if self.backend not in ("auto", "tensorrt") or not re.match("auto|cuda", self.device):
             what = f"backend {self.backend}, device {self.device}"
             return f"parameter engine_cache: set, expected backend auto or tensorrt on a GPU, got {what}: unset it"
         return None

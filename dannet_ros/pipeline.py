@@ -19,7 +19,7 @@ from dannet_ros.scene_figures import SceneFigures
 from dannet_ros.worker import Received, TakeWaiting
 
 _Result = TypeVar("_Result")
-_MADE_ON_DEVICE: Final = MappingProxyType({"color": "color", "overlay": "overlay", "confidence": "confidence_bytes"})
+_MADE_WITH_LABELS: Final = MappingProxyType({"color": "color", "overlay": "overlay", "confidence": "confidence_bytes"})
 LOG_PERIOD_S: Final = 1.0
 
 
@@ -138,8 +138,9 @@ class FramePipeline:
         if segmenter.settings is not self.settings:
             segmenter.settings = self.settings
         alpha = self.overlay_alpha
-        outputs = [made for name, made in _MADE_ON_DEVICE.items() if name in wanted] if on_device else []
-        segmenter.submit(camera, with_relit="relit" in wanted, outputs=outputs, alpha=alpha)
+        outputs = [made for name, made in _MADE_WITH_LABELS.items() if name in wanted]
+        into = {} if on_device else self._publishers.buffers(camera.size, wanted, self.stability)
+        segmenter.submit(camera, with_relit="relit" in wanted, outputs=outputs, alpha=alpha, into=into)
         return _Begun(received, camera, wanted, alpha, latencies_ms)
 
     def _end(self, begun: _Begun, prediction: Prediction) -> None:
@@ -148,7 +149,8 @@ class FramePipeline:
             self._statistics.count("stale")
             return
         if "relit" in begun.wanted:
-            prediction.relit  # noqa: B018  made now: a frame whose relit picture fails publishes nothing at all
+            # Made now: a frame whose relit picture fails publishes nothing at all.
+            prediction.write_relit(self._publishers.pixels("relit", begun.camera.size))
         labelled_s = time.perf_counter()
         header = begun.received.message.header
         latencies_ms = begun.latencies_ms | prediction.timings_ms

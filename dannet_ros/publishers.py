@@ -7,7 +7,6 @@ from copy import copy
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -17,7 +16,8 @@ from std_msgs.msg import Float32, Float32MultiArray, Header, MultiArrayDimension
 from dannet_core import Prediction
 from dannet_core.class_set import ClassSet
 from dannet_core.inference.camera_image import CameraImage
-from dannet_core.pixels import Labels, colorize
+from dannet_core.inference.outputs import Buffers
+from dannet_core.pixels import Labels, colorize, overlay
 from dannet_ros.camera_infos import CameraInfos
 from dannet_ros.conversions import ReusedImage, to_image
 from dannet_ros.frame_statistics import STAGES
@@ -50,36 +50,36 @@ class Picture:
         self._prediction, self._camera, self._alpha = prediction, camera, alpha
         # Colouring by columns would take four times as long.
         self._labels: Labels = np.ascontiguousarray(prediction.labels)
-        self._color: Pixels | None = prediction.outputs.get("color")
 
     def label(self, out: Pixels) -> None:
         """Train ids, H x W uint8."""
-        np.copyto(out, self._labels)
+        _put(self._labels, out)
 
     def color(self, out: Pixels) -> None:
         """The labels in the colours of their classes, H x W x 3 uint8 RGB."""
-        if self._color is None:
-            self._color = colorize(self._labels, out, self._prediction.colormap)
-        else:
-            np.copyto(out, self._color)
+        made = self._prediction.outputs.get("color")
+        _put(colorize(self._labels, out, self._prediction.colormap) if made is None else made, out)
 
     def overlay(self, out: Pixels) -> None:
         """The label colours blended over the picture, H x W x 3 uint8 RGB."""
         made = self._prediction.outputs.get("overlay")
-        if made is not None:
-            np.copyto(out, made)
-            return
-        if self._color is None:
-            self._color = colorize(self._labels, colormap=self._prediction.colormap)
-        cv2.addWeighted(self._camera.to_rgb(), 1.0 - self._alpha, self._color, self._alpha, 0.0, dst=out)
+        if made is None:
+            made = overlay(self._camera.to_rgb(), self._labels, self._alpha, self._prediction.colormap, out)
+        _put(made, out)
 
     def relit(self, out: Pixels) -> None:
         """The picture as the relighting network hands it on, H x W x 3 uint8 RGB."""
-        np.copyto(out, self._prediction.relit)
+        _put(self._prediction.relit, out)
 
     def confidence(self, out: Pixels) -> None:
         """Likelihood of the label, H x W uint8, 255 = certain."""
-        np.copyto(out, self._prediction.confidence_bytes)
+        _put(self._prediction.confidence_bytes, out)
+
+
+def _put(made: Pixels, out: Pixels) -> None:
+    """Copy, unless it was written there already."""
+    if not np.shares_memory(made, out):
+        np.copyto(out, made)
 
 
 class _Output(NamedTuple):
@@ -96,7 +96,10 @@ OUTPUTS: Final = MappingProxyType(
         "confidence": _Output("mono8", Picture.confidence),
     }
 )
-"""In order of publishing; the overlay is made from the colours of the message before."""
+"""In order of publishing."""
+_WRITTEN_BY_THE_MODEL: Final = MappingProxyType(
+    {"label": "labels", "color": "color", "overlay": "overlay", "confidence": "confidence_bytes"}
+)
 
 
 class Publishers:
@@ -129,11 +132,28 @@ class Publishers:
         """Names of the image outputs somebody subscribes to."""
         return {name for name, publisher in self._images.items() if publisher.get_subscription_count() > 0}
 
+    def buffers(self, size: tuple[int, int], wanted: set[str], labels_stay: bool) -> Buffers:
+        """The messages' own memory for what comes with the labels, so that nothing has to be copied into it.
+
+        Args:
+            size: (height, width) of the camera.
+            wanted: outputs somebody subscribes to.
+            labels_stay: the labels are looked at after the next frame has begun.
+        """
+        names = {name: made for name, made in _WRITTEN_BY_THE_MODEL.items() if name in wanted}
+        if labels_stay:
+            names.pop("label", None)
+        return {made: self.pixels(name, size) for name, made in names.items()}
+
+    def pixels(self, name: str, size: tuple[int, int]) -> Pixels:
+        """The memory of an output's message, for a camera of (height, width)."""
+        return self._messages[name].pixels(*size)
+
     def publish(self, header: Any, picture: Picture, wanted: set[str]) -> None:
         """Make and publish the wanted outputs with ``header`` as it came."""
         for name, output in OUTPUTS.items():
             if name in wanted:
-                output.write(picture, self._messages[name].pixels(*picture.size))
+                output.write(picture, self.pixels(name, picture.size))
                 self._images[name].publish(self._messages[name].message(header))
 
     def camera_info_came(self, message: Any) -> None:

@@ -38,12 +38,14 @@ class ModelFacts(NamedTuple):
         backend: what runs it.
         device: where.
         why: why that backend; empty where it was given.
+        outputs_by: what makes labels and more of its logits, see `NightSegmenter.outputs_by`.
     """
 
     metadata: ModelMetadata
     backend: str
     device: str
     why: str
+    outputs_by: str
 
 
 class ModelWorker:
@@ -96,7 +98,9 @@ class ModelWorker:
         except Exception as error:  # noqa: BLE001  whatever a model file provokes must become a refused configure
             self.failure = f"{type(error).__name__}: {first_line(error)}"
         else:
-            self.facts = ModelFacts(segmenter.metadata, segmenter.backend_name, segmenter.device, segmenter.why)
+            self.facts = ModelFacts(
+                segmenter.metadata, segmenter.backend_name, segmenter.device, segmenter.why, segmenter.outputs_by
+            )
             with segmenter:
                 self._ready.set()
                 self._label_all(segmenter)

@@ -145,8 +145,8 @@ def test_a_data_set_is_evaluated(copy: Copy) -> None:
 
 def test_a_backend_is_chosen_by_its_suffix_and_by_the_node(copy: Copy) -> None:
     table = "dannet_core/inference/backends/selection.py"
-    line = '        ".constant": "constant",'
-    copy.add("dannet_core/inference/backends/constant.py", BACKEND, table, '".engine": "tensorrt",', line)
+    line = '        "constant": ".constant",'
+    copy.add("dannet_core/inference/backends/constant.py", BACKEND, table, '"tensorrt": ".engine",', line)
     script = """
 import numpy
 from pathlib import Path

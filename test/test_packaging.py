@@ -64,7 +64,9 @@ def test_the_kernels_sources_are_installed(prefix):
 def test_every_verb_and_node_is_an_executable_with_a_portable_first_line(prefix):
     installed = {path for name in ("dannet_core", "dannet_ros") for path in (prefix / "lib" / name).iterdir()}
     assert {path.name for path in installed if path.parent.name == "dannet_core"} == set(VERBS)
-    assert {"night_seg", "make_bag", "bag_frames", "evaluate_bag", "play"} <= {path.name for path in installed}
+    assert {"night_seg", "make_bag", "bag_frames", "evaluate_bag", "pair_drives", "play"} <= {
+        path.name for path in installed
+    }
     for path in installed:
         assert os.access(path, os.X_OK)
         assert path.read_text().splitlines()[0] == "#!/usr/bin/env python3"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from dannet_core.deploy.benchmark import BenchmarkOptions, Measurement, measure, with_rates
 from dannet_core.deploy.benchmark_report import table, write_report
 from dannet_core.errors import DannetError, SettingsError
+from dannet_core.inference.backends.selection import backends_here
 from dannet_core.inference.frame import EXTRA_OUTPUTS
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
@@ -31,7 +33,8 @@ class Settings:
     warm_up: int = option("frames before them", 10, limits=(1, 100_000))
     outputs: list[str] = option("to be made beside the labels", [], choices=EXTRA_OUTPUTS)
     preset: str = option("inference preset", "paper", choices=tuple(PRESETS))
-    device: str = option("auto, cpu, cuda or cuda:N", "auto")
+    backend: list[str] = option("one or several; unset: all that read the file and are installed", [])
+    device: str = option("auto, cpu, cuda, cuda:N, gpu, gpu.N or npu", "auto")
     threads: int = option("CPU threads; 0 = one per core", 0, limits=(0, 1024))
 
 
@@ -42,16 +45,27 @@ def run(settings: Settings) -> int:
     options = BenchmarkOptions(settings.camera_size, settings.frames, settings.warm_up, tuple(settings.outputs))
     inference = preset(settings.preset, **({"input_size": settings.input_size} if settings.input_size else {}))
     measured, failures = list[tuple[Measurement, ModelMetadata]](), dict[str, str]()
-    for model in settings.model:
+    runs = [(model, backend) for model in settings.model for backend in _backends(model, settings)]
+    for model, backend in runs:
+        name = model.name if backend == "auto" else f"{model.name} ({backend})"
+        how: dict[str, Any] = {"backend": backend, "device": settings.device, "threads": settings.threads}
         try:
             with (
-                NightSegmenter.load(model, inference, device=settings.device, threads=settings.threads) as segmenter,
-                tqdm(desc=model.name, unit="frame", disable=None) as progress,
+                NightSegmenter.load(model, inference, **how) as segmenter,
+                tqdm(desc=name, unit="frame", disable=None) as progress,
             ):
                 measured.append((measure(segmenter, model, options, progress.update), segmenter.metadata))
         except DannetError as error:
-            failures[model.name] = str(error)
+            failures[name] = str(error)
     measurements = [with_rates(*one) for one in measured]
     written = write_report(settings.out, measurements, failures)
     print(f"{table(measurements, failures)}\n\nwrote {written} and {written.with_suffix('.md').name}")
     return 0 if measurements else 2
+
+
+def _backends(model: Path, settings: Settings) -> list[str]:
+    """``auto`` where there is nothing to compare."""
+    if settings.backend:
+        return settings.backend
+    names = backends_here(model.suffix, settings.device)
+    return names if len(names) > 1 else ["auto"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,13 +17,11 @@ from tqdm import tqdm
 from dannet_core.atomic_files import write_whole
 from dannet_core.deploy.finite_graph import drop_unused, require_finite_graph
 from dannet_core.deploy.half_graph import HALF_SCALES_OPSET, to_half
+from dannet_core.deploy.label_cost import LabelJudge, costliest_first, fewest
 from dannet_core.deploy.plain_constants import cast_to_half, constants_to_weights
-from dannet_core.errors import ModelFileError, NotFiniteError, OutputError, SettingsError, first_line, require
-from dannet_core.inference.backends.onnxruntime import DISABLED_OPTIMIZERS, INPUT_NAME, LOGITS_NAME
-from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_labels
-from dannet_core.inference.presets import PRESETS
+from dannet_core.errors import ModelFileError, OutputError, SettingsError, first_line, require
+from dannet_core.inference.backends.onnxruntime import INPUT_NAME
 from dannet_core.metadata import ModelMetadata
-from dannet_core.pixels import Labels
 
 METHODS: Final = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 """How ranges follow from what the frames gave; the value is ONNX Runtime's name for it."""
@@ -126,18 +124,24 @@ def quantize(
     _check(target, frames)
     quantizer = _Quantizer(Path(onnx_path), settings)
     _check_sizes(frames, quantizer.metadata)
-    held_out = frames[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or frames[-1:]
-    ranging = [frame for frame in frames if not any(frame is other for other in held_out)]
+    chosen = _held_out(len(frames))
+    held_out = [frames[index] for index in chosen]
+    ranging = [frame for index, frame in enumerate(frames) if index not in chosen]
     require_finite_graph(quantizer.model.SerializeToString(), str(onnx_path), frames)
     quantizer.calibrate(ranging)
-    judge = _Judge(quantizer.metadata, quantizer.model, held_out[: settings.measured_frames])
-    agreement_all = judge.agreement(quantizer.build(()))
-    costly = () if agreement_all >= settings.min_agreement else _costliest_first(quantizer, judge, settings.groups)
-    kept = _fewest(costly, lambda names: judge.agreement(quantizer.build(names)), settings.min_agreement)
+    judge = LabelJudge(quantizer.metadata, quantizer.model, held_out[: settings.measured_frames])
+
+    def agreement(names: Sequence[str]) -> float:
+        return judge.agreement(quantizer.build(names))
+
+    agreement_all = agreement(())
+    enough = agreement_all >= settings.min_agreement
+    costly = () if enough else costliest_first(quantizer.layers, agreement, settings.groups)
+    kept = fewest(costly, agreement, settings.min_agreement)
     model = quantizer.finish(kept)
     content = model.SerializeToString()
     require_finite_graph(content, str(target), frames)
-    final = _Judge(quantizer.metadata, quantizer.model, held_out).agreement(model)
+    final = LabelJudge(quantizer.metadata, quantizer.model, held_out).agreement(model)
     write_whole(target, content)
     return QuantizeReport(len(quantizer.layers), kept, final, agreement_all, (len(ranging), len(held_out)))
 
@@ -272,68 +276,13 @@ class _OneFrame:
         return self._left.pop() if self._left else None
 
 
-class _Judge:
-    """How many pixels keep the labels of the float graph."""
+def _held_out(count: int) -> list[int]:
+    """Which frames measure, one in `HELD_OUT_EVERY`, in the order in which they do.
 
-    def __init__(self, metadata: ModelMetadata, model: Any, frames: Sequence[Frame]) -> None:
-        preset = PRESETS["paper"]
-        self._scaling = class_scaling(preset.reweight, metadata.class_shares, preset.reweight_std)
-        self._align_corners = metadata.align_corners
-        self._frames = frames
-        self._expected = self._labels(model)
-
-    def agreement(self, model: Any) -> float:
-        """Share of pixels, 0..1; 0 for a model that gives no numbers."""
-        try:
-            pairs = zip(self._labels(model), self._expected, strict=True)
-        except NotFiniteError:
-            return 0.0
-        return float(np.mean([(labels == expected).mean() for labels, expected in pairs]))
-
-    def _labels(self, model: Any) -> list[Labels]:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(DISABLED_OPTIMIZERS),
-            )
-        except Exception as error:
-            raise ModelFileError(f"the quantized graph does not run: {first_line(error)}: try --rest fp32") from error
-        labels = []
-        for frame in self._frames:
-            (logits,) = session.run([LOGITS_NAME], {INPUT_NAME: frame})
-            size = (frame.shape[-2], frame.shape[-1])
-            labels.append(upsample_labels(scale_logits(logits[0], self._scaling), size, self._align_corners))
-        return labels
-
-
-def _costliest_first(quantizer: _Quantizer, judge: _Judge, groups: int) -> tuple[str, ...]:
-    """All layers, ordered by how many labels change when only their group is quantized."""
-    neighbours = [list(part) for part in np.array_split(np.array(quantizer.layers, object), groups) if len(part)]
-    costs = []
-    for group in tqdm(neighbours, desc="cost of each layer", unit="group", disable=None):
-        inside = set(group)
-        others = [name for name in quantizer.layers if name not in inside]
-        costs.append(1 - judge.agreement(quantizer.build(others)))
-    order = sorted(range(len(neighbours)), key=lambda i: -costs[i])
-    return tuple(name for i in order for name in neighbours[i])
-
-
-def _fewest(costly: tuple[str, ...], agreement: Callable[[Sequence[str]], float], needed: float) -> tuple[str, ...]:
-    """The shortest beginning of ``costly`` that must stay unquantized, by bisection; nothing when nothing is costly."""
-    low, high = 0, len(costly)
-    while low < high:
-        middle = (low + high) // 2
-        if agreement(costly[:middle]) >= needed:
-            high = middle
-        else:
-            low = middle + 1
-    return costly[:high]
+    Drawn, the same every time: at a fixed step only the nights would measure where day and night take turns, and only
+    the days would choose where they come first.
+    """
+    return [int(index) for index in np.random.default_rng(0).permutation(count)[: max(1, count // HELD_OUT_EVERY)]]
 
 
 def _check(target: Path, frames: Sequence[Frame]) -> None:

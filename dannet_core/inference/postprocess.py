@@ -73,7 +73,12 @@ def require_finite(values: npt.NDArray[np.floating], name: str) -> None:
     if float(values.min()) >= -LARGEST_SCORE and float(values.max()) <= LARGEST_SCORE:
         return
     bad = values.size - np.count_nonzero(np.abs(values, dtype=np.float32) <= LARGEST_SCORE)
-    raise NotFiniteError(f"{name}: {bad} of {values.size} values are NaN or infinite, expected numbers")
+    raise not_finite(name, bad, values.size)
+
+
+def not_finite(name: str, bad: int, size: int) -> NotFiniteError:
+    """What to raise where ``bad`` of ``size`` values are no numbers; ``name`` says what they are."""
+    return NotFiniteError(f"{name}: {bad} of {size} values are NaN or infinite, expected numbers")
 
 
 class AxisPositions(NamedTuple):
@@ -110,7 +115,7 @@ def upsample_labels(scores: Floats, size: tuple[int, int], align_corners: bool =
     Returns:
         H x W uint8 class indices.
     """
-    scores = _at_least_two(scores)
+    scores = at_least_two(scores)
     rows, columns = (axis_positions(n, p, align_corners) for n, p in zip(scores.shape[:2], size, strict=True))
     best = scores.argmax(axis=2).astype(np.uint8)
     # Columns first: the result then lies row by row, which everything that reads it next depends on.
@@ -196,7 +201,7 @@ def upsample_confidence(scores: Floats, size: tuple[int, int], align_corners: bo
     Returns:
         H x W float32 in 1/K..1.
     """
-    scores = _at_least_two(scores)
+    scores = at_least_two(scores)
     # Softmax does not see an offset shared by the classes, and interpolation carries one along; with it no exp
     # overflows, and the floor keeps the sum above zero where two far classes meet.
     scores = np.maximum(scores - scores.max(axis=2, keepdims=True), EXP_FLOOR)
@@ -228,8 +233,8 @@ def _between(a: Floats, b: Floats, fraction: Floats) -> Floats:
     return a + (b - a) * fraction
 
 
-def _at_least_two(scores: Floats) -> Floats:
-    """A single row or column is repeated, so that every pixel lies between two samples."""
+def at_least_two(scores: Floats) -> Floats:
+    """A single row or column of h x w x K is repeated, so that every pixel lies between two samples."""
     for axis in (0, 1):
         if scores.shape[axis] == 1:
             scores = np.repeat(scores, 2, axis=axis)

@@ -29,6 +29,7 @@ class Lazy(NamedTuple):
         align_corners: how the scores are to be upsampled.
         colormap: of the model's classes.
         absent: what the model cannot give, with the reason, see `ModelMetadata.absent`.
+        upsample: scores, size and align_corners to H x W confidence.
     """
 
     scores: Callable[[], Floats]
@@ -36,6 +37,7 @@ class Lazy(NamedTuple):
     align_corners: bool
     colormap: pixels.Colormap = pixels.COLORMAP
     absent: Mapping[str, str] = _NONE
+    upsample: Callable[[Floats, tuple[int, int], bool], Floats] = upsample_confidence
 
 
 class Prediction:
@@ -64,7 +66,7 @@ class Prediction:
         self._require("confidence")
         ready: npt.NDArray[np.float32] | None = self.outputs.get("confidence")
         return (
-            upsample_confidence(self._lazy.scores(), self._size, self._lazy.align_corners) if ready is None else ready
+            self._lazy.upsample(self._lazy.scores(), self._size, self._lazy.align_corners) if ready is None else ready
         )
 
     @cached_property
@@ -82,6 +84,14 @@ class Prediction:
             BackendError: the picture was segmented with ``with_relit=False``.
             NotFiniteError: the relighting network gave NaN or infinity.
         """
+        return self.write_relit(None)
+
+    def write_relit(self, out: Rgb | None) -> Rgb:
+        """Like `relit`, and what `relit` is from now on, written into ``out``.
+
+        Args:
+            out: H x W x 3 uint8 and contiguous; None = a new array.
+        """
         self._require("relit")
         if self._lazy.relit is None:
             raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
@@ -89,7 +99,9 @@ class Prediction:
         require_finite(values, "relit")
         picture = pixels.denormalize(values)
         height, width = self._size
-        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        made = np.asarray(cv2.resize(picture, (width, height), out, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        self.__dict__["relit"] = made
+        return made
 
     def colorize(self) -> Rgb:
         """The labels in the colours of the model's classes: H x W x 3 uint8 RGB."""

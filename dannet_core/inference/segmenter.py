@@ -6,18 +6,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, TypeVar
+from types import MappingProxyType, TracebackType
+from typing import Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import BackendError, NotFiniteError, SettingsError
 from dannet_core.inference.backends import Backend, StrideOutput, choose_backend
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameBackend, FrameRequest, FrameResult
-from dannet_core.inference.postprocess import ClassScaling, Floats, class_scaling, scale_logits, upsample_labels
+from dannet_core.inference.outputs import Buffers, Made, NumpyOutputs, OutputJob, OutputMaker, open_outputs
+from dannet_core.inference.postprocess import class_scaling, scale_logits
 from dannet_core.inference.prediction import Lazy, Prediction
 from dannet_core.inference.preprocess import network_size, preprocess
 from dannet_core.inference.presets import PRESETS, InferenceSettings
@@ -25,6 +24,7 @@ from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import Rgb
 
 _Result = TypeVar("_Result")
+_NO_BUFFERS: Final[Buffers] = MappingProxyType({})
 
 
 class NightSegmenter:
@@ -34,8 +34,18 @@ class NightSegmenter:
         why: why this backend runs the model; empty where it was given.
     """
 
-    def __init__(self, backend: Backend, settings: InferenceSettings = PRESETS["paper"]) -> None:
+    def __init__(
+        self, backend: Backend, settings: InferenceSettings = PRESETS["paper"], outputs: OutputMaker | None = None
+    ) -> None:
+        """Take over an opened backend.
+
+        Args:
+            backend: closed with the segmenter.
+            settings: how pictures become labels.
+            outputs: makes labels and more of logits where no device does, likewise; None = NumPy.
+        """
         self._backend = backend
+        self._maker = outputs or NumpyOutputs()
         self._frames = backend if isinstance(backend, FrameBackend) and backend.on_device else None
         self._colormap = backend.metadata.classes.colormap
         self.why = ""
@@ -55,11 +65,12 @@ class NightSegmenter:
         """Open a model file; the suffix picks the backend. Without a suffix, the best file of that name that runs here.
 
         Args:
-            path: `.safetensors` (PyTorch), `.onnx` (ONNX Runtime) or `.engine` (TensorRT), or the name without it.
+            path: `.safetensors` (PyTorch), `.onnx` (OpenVINO, ONNX Runtime) or `.engine` (TensorRT), or the
+                name without it.
             settings: how pictures become labels; see `PRESETS`.
             backend: ``auto``, or a backend's name to insist on.
-            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-            threads: CPU threads inside one operator; 0 = the runtime's own choice.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; with OpenVINO also an Intel ``gpu``, ``gpu.N`` or ``npu``.
+            threads: CPU threads inside one operator, and for what follows the network; 0 = the runtime's own choice.
 
         Raises:
             ModelFileError: the file is missing, damaged or of an unknown kind.
@@ -68,8 +79,10 @@ class NightSegmenter:
             SettingsError: the settings do not fit the model.
         """
         choice = choose_backend(path, backend, device, threads)
+        on_device = isinstance(choice.backend, FrameBackend) and choice.backend.on_device
+        outputs = None if on_device else open_outputs(threads)
         try:
-            segmenter = cls(choice.backend, settings)
+            segmenter = cls(choice.backend, settings, outputs)
         except SettingsError:
             choice.backend.close()
             raise
@@ -83,7 +96,7 @@ class NightSegmenter:
 
     @property
     def backend_name(self) -> str:
-        """``pytorch``, ``onnxruntime`` or ``tensorrt``."""
+        """``pytorch``, ``openvino``, ``onnxruntime`` or ``tensorrt``."""
         return self._backend.name
 
     @property
@@ -95,6 +108,11 @@ class NightSegmenter:
     def precision(self) -> str:
         """What the network computes in: ``fp32``, ``fp16``, ``bf16`` or ``int8``."""
         return str(getattr(self._backend, "precision", self.metadata.precision))
+
+    @property
+    def outputs_by(self) -> str:
+        """What makes labels and more of the logits: ``device``, ``numba``, or ``numpy`` with the reason."""
+        return "device" if self.on_device else " ".join(filter(None, (self._maker.name, self._maker.why)))
 
     @property
     def on_device(self) -> bool:
@@ -184,6 +202,7 @@ class NightSegmenter:
         outputs: Collection[str] = (),
         alpha: float = 0.5,
         overlapped: bool = True,
+        into: Buffers = _NO_BUFFERS,
     ) -> None:
         """Begin to label a picture; `collect` gives the result. On a GPU up to `max_in_flight` overlap.
 
@@ -193,6 +212,8 @@ class NightSegmenter:
             outputs: likewise.
             alpha: likewise.
             overlapped: False where nothing else will be submitted before it is collected, which starts faster.
+            into: where to write ``labels`` and outputs of bytes, contiguous and of the picture's size, instead of new
+                arrays; a device has buffers of its own and does not look at it.
 
         Raises:
             ImageError, SettingsError: as `segment`.
@@ -208,7 +229,7 @@ class NightSegmenter:
         if len(self._in_flight) >= self.max_in_flight:
             raise BackendError(f"submit: {len(self._in_flight)} pictures are in flight: collect one first")
         if self._frames is None:
-            self._in_flight.append(self._segment_here(camera, request))
+            self._in_flight.append(self._segment_here(camera, request, into))
         elif overlapped:
             self._frames.submit(camera, request)
             self._in_flight.append(request)
@@ -255,6 +276,7 @@ class NightSegmenter:
         """Free the model; calling it twice is harmless."""
         self._in_flight.clear()
         self._backend.close()
+        self._maker.close()
 
     def __enter__(self) -> NightSegmenter:
         return self
@@ -264,35 +286,44 @@ class NightSegmenter:
     ) -> None:
         self.close()
 
-    def _segment_here(self, camera: CameraImage, request: FrameRequest) -> Prediction:
+    def _segment_here(self, camera: CameraImage, request: FrameRequest, into: Buffers) -> Prediction:
         """Everything but the network on the CPU."""
         timings: dict[str, float] = {}
         rgb = _timed(timings, "preprocess", camera.to_rgb)
         image = _timed(timings, "preprocess", lambda: preprocess(rgb, request.input_size, request.settings.resize))
         output = _timed(timings, "infer", lambda: self._backend.infer(image, request.with_relit))
-        return _timed(timings, "postprocess", lambda: self._postprocess(output, rgb, request, timings))
+        made = _timed(timings, "postprocess", lambda: self._make(output, rgb, request, into))
+        return self._prediction(output, made, timings)
 
-    def _postprocess(
-        self, output: StrideOutput, rgb: Rgb, request: FrameRequest, timings: dict[str, float]
-    ) -> Prediction:
-        metadata = self.metadata
-        scores = self._scores(output.logits, self._scaling)
-        labels = upsample_labels(scores, (rgb.shape[0], rgb.shape[1]), metadata.align_corners)
-        relit = output.relit
-        outputs: dict[str, npt.NDArray[Any]] = {}
-        give_relit = None if relit is None else lambda: relit
-        lazy = Lazy(lambda: scores, give_relit, metadata.align_corners, self._colormap, metadata.absent)
-        prediction = Prediction(labels, lazy, timings, outputs)
-        if request.settings.min_confidence > 0:
-            labels[prediction.confidence < request.settings.min_confidence] = IGNORE_ID
-        for name in request.outputs:
-            outputs[name] = _MAKERS[name](prediction, rgb, request.alpha)
-        return prediction
+    def _make(self, output: StrideOutput, rgb: Rgb, request: FrameRequest, into: Buffers) -> Made:
+        job = OutputJob(
+            scaling=self._scaling,
+            picture=rgb,
+            align_corners=self.metadata.align_corners,
+            colormap=self._colormap,
+            min_confidence=request.settings.min_confidence,
+            alpha=request.alpha,
+            wanted=request.outputs,
+            into=into,
+        )
+        return self._finite(lambda: self._maker.make(output.logits, job))
+
+    def _prediction(self, output: StrideOutput, made: Made, timings: dict[str, float]) -> Prediction:
+        metadata, relit = self.metadata, output.relit
+        lazy = Lazy(
+            lambda: made.scores,
+            None if relit is None else lambda: relit,
+            metadata.align_corners,
+            self._colormap,
+            metadata.absent,
+            self._maker.confidence,
+        )
+        return Prediction(made.labels, lazy, timings, made.outputs)
 
     def _from_device(self, result: FrameResult, request: FrameRequest) -> Prediction:
         scaling, stride = request.scaling(self.metadata), result.stride
         if not result.finite:
-            self._scores(stride.logits(), scaling)  # counts them and raises
+            self._finite(lambda: scale_logits(stride.logits(), scaling))  # counts them and raises
             raise NotFiniteError(f"stride_logits: {self.device} saw NaN or infinity in them, expected numbers")
         relit = stride.relit if request.with_relit else None
         metadata, logits = self.metadata, stride.logits
@@ -301,9 +332,9 @@ class NightSegmenter:
         )
         return Prediction(result.labels, lazy, result.timings_ms, result.extras)
 
-    def _scores(self, logits: Floats, scaling: ClassScaling) -> Floats:
+    def _finite(self, make: Callable[[], _Result]) -> _Result:
         try:
-            return scale_logits(logits, scaling)
+            return make()
         except NotFiniteError as error:
             advice = _ADVICE.get(self.metadata.scores) or (
                 "damaged weights, or a division by zero: export it again, which tries dark and bright pictures"
@@ -314,12 +345,6 @@ class NightSegmenter:
 
 
 _ADVICE: Final = {"one_hot": "the graph gave labels beyond its classes: adopt it again with a class map"}
-_MAKERS: Final[dict[str, Callable[[Prediction, Rgb, float], npt.NDArray[Any]]]] = {
-    "confidence": lambda prediction, _rgb, _alpha: prediction.confidence,
-    "confidence_bytes": lambda prediction, _rgb, _alpha: prediction.confidence_bytes,
-    "color": lambda prediction, _rgb, _alpha: prediction.colorize(),
-    "overlay": lambda prediction, rgb, alpha: prediction.overlay(rgb, alpha),
-}
 
 
 def _timed(timings: dict[str, float], stage: str, work: Callable[[], _Result]) -> _Result:

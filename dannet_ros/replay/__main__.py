@@ -1,4 +1,4 @@
-"""`python -m dannet_ros.replay VERB ...`: make_bag, bag_frames, evaluate_bag and play."""
+"""`python -m dannet_ros.replay VERB ...`: make_bag, bag_frames, evaluate_bag, pair_drives and play."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Final
 from dannet_core.program import Program
 
 VERBS: Final = {
-    "make_bag": "a folder of images or a video, with labels, to a rosbag2",
+    "make_bag": "a folder of images or a video, with labels and positions, to a rosbag2",
     "bag_frames": "pictures of a rosbag2 as PNG files",
     "evaluate_bag": "a model's quality and speed on a bag: JSON, HTML report, and a bag with the labels",
+    "pair_drives": "day and night drives to day-night pairs for `dannet train`, by position",
     "play": "publish a bag's camera topics at the rate of their stamps",
 }
 PROGRAM: Final = Program("dannet_ros.replay", "dannet_ros.replay", VERBS)

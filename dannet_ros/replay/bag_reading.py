@@ -271,6 +271,16 @@ def open_bag(path: Path, *, lenient: bool = False) -> Iterator[Bag]:
         source.close()
 
 
+def refuse_ros1(path: Path) -> None:
+    """Refuse a bag of ROS 1, whose messages are serialised otherwise.
+
+    Raises:
+        BagError: it is one.
+    """
+    if path.suffix == ".bag":
+        raise BagError(f"{path}: a ROS 1 bag: convert it: rosbags-convert --src {path} --dst NEW_BAG")
+
+
 def _open(path: Path) -> _Source:
     try:
         return _Ros1(path) if path.suffix == ".bag" and path.is_file() else _Stored(path)

@@ -31,12 +31,14 @@ class Topics:
         camera_info: sensor_msgs/CameraInfo.
         label: sensor_msgs/Image, mono8 train ids.
         frame_id: of all headers.
+        position: sensor_msgs/NavSatFix.
     """
 
     image: str = "/camera/image"
     camera_info: str = "/camera/camera_info"
     label: str = "/ground_truth/label"
     frame_id: str = "camera"
+    position: str = "/gps/fix"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,14 @@ class BagWriter:
         if labels is not None:
             self._write(self._topics.label, self._image(labels, "mono8", stamp_ns), stamp_ns)
         self.frames += 1
+
+    def add_position(self, latitude: float, longitude: float, stamp_ns: int) -> None:
+        """Write where the camera was, in degrees; neither its height nor how exact it is are said."""
+        status = self._make("sensor_msgs/msg/NavSatStatus", 0, 1)
+        unknown = np.zeros(9), 0
+        fix = self._make("sensor_msgs/msg/NavSatFix", self._header(stamp_ns), status, latitude, longitude, np.nan,
+                         *unknown)  # fmt: skip
+        self._write(self._topics.position, fix, stamp_ns)
 
     def _write(self, topic: str, message: Any, stamp_ns: int) -> None:
         kind = message.__msgtype__

@@ -21,7 +21,7 @@ from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.program import EXIT_INTERRUPTED
 from dannet_core.settings import option
 from dannet_ros.replay.bag_evaluation import BagEvaluation
-from dannet_ros.replay.bag_reading import Bag, BagError, open_bag
+from dannet_ros.replay.bag_reading import Bag, BagError, open_bag, refuse_ros1
 from dannet_ros.replay.bag_report import JSON_NAME, results, summary_text, timing, write_json
 from dannet_ros.replay.bag_writing import check_free, new_bag_file
 from dannet_ros.replay.cameras import NODE, camera_topics
@@ -78,8 +78,7 @@ class Settings:
 def run(settings: Settings) -> int:
     """Check everything, go through the bag, write the results, print where they are."""
     _check_out(settings)
-    if settings.bag.suffix == ".bag":
-        raise BagError(f"{settings.bag}: a ROS 1 bag: convert it: rosbags-convert --src {settings.bag} --dst NEW_BAG")
+    refuse_ros1(settings.bag)
     with open_bag(settings.bag, lenient=True) as bag, ExitStack() as stack:
         topics = camera_topics(bag, settings.topics, settings.labels)
         live = _live_topic(settings, topics)

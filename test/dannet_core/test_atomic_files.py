@@ -1,6 +1,6 @@
 import pytest
 
-from dannet_core.atomic_files import whole_file, write_whole
+from dannet_core.atomic_files import whole_file, whole_folder, write_whole
 from dannet_core.errors import OutputError
 
 
@@ -52,3 +52,31 @@ def test_a_full_disk_is_one_error_and_keeps_the_old_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [p.name for p in tmp_path.iterdir()] == ["cache.bin"]
     assert path.read_bytes() == b"old"
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    def fail_half_way():
+        with whole_folder(tmp_path / "new" / "folder") as partial:
+            (partial / "half").touch()
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_half_way()
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "new" / "folder").mkdir()
+    with whole_folder(tmp_path / "new" / "folder") as partial:
+        (partial / "whole").touch()
+        assert list((tmp_path / "new" / "folder").iterdir()) == []
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["folder", "whole"]
+
+
+def test_a_folder_that_is_taken_is_left_alone(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "old").touch()
+    for name in ("file", "full"):
+        with pytest.raises(OutputError, match="exists and is not an empty folder"), whole_folder(tmp_path / name):
+            pass
+    with pytest.raises(OutputError, match="cannot"), whole_folder(tmp_path / "file" / "below"):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "old"]

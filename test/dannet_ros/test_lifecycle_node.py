@@ -60,7 +60,7 @@ def test_outputs_equal_what_the_segmenter_returns(
     np.testing.assert_array_equal(got["color"], wanted.colorize())
     np.testing.assert_array_equal(got["overlay"], wanted.overlay(night, 0.3))
     np.testing.assert_array_equal(got["relit"], wanted.relit)
-    np.testing.assert_allclose(got["confidence"][:, :, 0], wanted.confidence * 255, atol=0.51)
+    np.testing.assert_allclose(got["confidence"][:, :, 0], wanted.confidence * 255, atol=1)
     assert len(np.unique(wanted.labels)) > 1
 
 
@@ -78,7 +78,7 @@ def test_makes_only_what_is_subscribed(make_rig: Callable[..., Any], night: np.n
     rig.listen("confidence")
     camera.publish(to_image(night, "rgb8", header()))
     rig.until(lambda: len(rig.came["confidence"]) == 1)
-    assert made == ["confidence"]
+    assert set(made) == {"confidence"}
 
 
 def test_compressed_input(make_rig: Callable[..., Any], night: np.ndarray, tiny_model: Path) -> None:
@@ -272,7 +272,7 @@ def test_refused_changes_say_why_and_change_nothing(
         ({"input_height": 128}, "input_height, input_width"),
         ({"input_height": 128, "input_width": 128}, "exported for"),
         ({"reweight_std": 1.0}, "reweight_std"),
-        ({"device": "quantum"}, "parameter device: got 'quantum', expected auto, cpu, cuda or cuda:N"),
+        ({"device": "quantum"}, "parameter device: got 'quantum', expected auto, cpu, cuda, cuda:N, gpu, gpu.N or npu"),
     ],
 )
 def test_bad_parameters_stop_configure_with_one_line(

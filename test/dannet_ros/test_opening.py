@@ -38,6 +38,7 @@ def test_without_a_gpu_auto_runs_the_graph_and_says_so(
     shown = values(rig.node._health())
     assert shown["backend"] == "onnxruntime"
     assert shown["why this backend"] == "no engine: no NVIDIA GPU here"
+    assert shown["outputs by"].split()[0] in ("numba", "numpy")
     assert not (tmp_path / "engines").exists()
     rig.listen("label")
     rig.node._on_image(to_image(night, "rgb8", Header()))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dannet_core.atomic_files import write_whole
 from dannet_core.classes import CLASS_NAMES, IGNORE_ID, LABEL_ID_TO_TRAIN_ID
 from dannet_core.data.toy_city.render import check_size, render
+from dannet_core.data.toy_city.trips import Trip
 from dannet_core.data.toy_city.world import Pose, World
 from dannet_core.errors import OutputError, SettingsError
 from dannet_core.pixels import Labels, Rgb, write_png
@@ -28,10 +29,11 @@ class DriveSummary:
     """What `write_drive` wrote; `drive.json` holds the same.
 
     Attributes:
-        folder: with ``frames/`` and ``labels/``.
+        folder: with ``frames/``, ``labels/`` and ``positions.csv``.
         size: (height, width) in pixels.
         stamps_ns: one a frame, nanoseconds.
         class_shares: share of the drive's pixels by class name, 0..1, classes that occur.
+        trip: 0 = the steady drive, and not in `drive.json`.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class DriveSummary:
     night: bool
     stamps_ns: tuple[int, ...]
     class_shares: dict[str, float]
+    trip: int = 0
 
     def __str__(self) -> str:
         when = "night" if self.night else "day"
@@ -55,6 +58,8 @@ def write_drive(
 ) -> DriveSummary:
     """Write a drive: ``out/frames/000000.png``, ``out/labels/000000.png`` (train ids), ``out/drive.json``.
 
+    ``out/positions.csv`` says where the camera was, see `Trip.write_positions`.
+
     Args:
         out: a new or empty folder, or one with an earlier drive, which is replaced.
         seconds: length, above 0.
@@ -67,24 +72,34 @@ def write_drive(
         SettingsError: a value is out of range.
         OutputError, ImageError: the folder cannot be written to.
     """
+    return write_trip(out, Trip(seed), seconds, fps, size, night)
+
+
+def write_trip(
+    out: Path, trip: Trip, seconds: float, fps: float, size: tuple[int, int], night: bool = True
+) -> DriveSummary:
+    """Write a drive of the street at a trip's own speeds; otherwise as `write_drive`."""
     check_size(size)
     count = _frame_count(seconds, fps)
-    out = Path(out)
+    out, seed = Path(out), trip.world.seed
     for name in ("frames", "labels"):
         _empty_folder(out / name)
-    world = World(seed)
+    noise = [seed, 101] if trip.number == 0 else [seed, 101, trip.number]
     pixels = np.zeros(len(CLASS_NAMES), dtype=np.int64)
     for index in tqdm(range(count), desc="toy city", unit="frame", leave=False, disable=None):
-        rng = np.random.default_rng([seed, 101, index])
-        rgb, labels = render(world, world.pose_at(index / fps), size, night, rng)
+        rng = np.random.default_rng([*noise, index])
+        rgb, labels = render(trip.world, trip.pose_at(index / fps), size, night, rng)
         write_png(out / "frames" / f"{index:06d}.png", rgb)
         write_png(out / "labels" / f"{index:06d}.png", labels)
         pixels += np.bincount(labels.ravel(), minlength=256)[: len(CLASS_NAMES)]
+    trip.write_positions(out, (count - 1) / fps)
     stamps = tuple(FIRST_STAMP_NS + round(index * 1e9 / fps) for index in range(count))
     shares = {name: float(n / pixels.sum()) for name, n in zip(CLASS_NAMES, pixels, strict=True) if n}
-    summary = DriveSummary(out, float(fps), (int(size[0]), int(size[1])), seed, night, stamps, shares)
+    summary = DriveSummary(out, float(fps), (int(size[0]), int(size[1])), seed, night, stamps, shares, trip.number)
     record = asdict(summary) | {"folder": None}
     record.pop("folder")
+    if not trip.number:
+        record.pop("trip")
     write_whole(out / "drive.json", (json.dumps(record, indent=1) + "\n").encode())
     return summary
 

@@ -1,4 +1,4 @@
-"""Inference backends: one per model file type, behind one Protocol."""
+"""Inference backends, each for one model file type, behind one Protocol."""
 
 from __future__ import annotations
 
@@ -7,18 +7,34 @@ from pathlib import Path
 
 from dannet_core.errors import ModelFileError
 from dannet_core.inference.backends.backend import Backend, StrideOutput
-from dannet_core.inference.backends.selection import BACKEND_OF_SUFFIX, Choice, candidates, choose
+from dannet_core.inference.backends.selection import (
+    INTEL_DEVICE,
+    SUFFIX_OF_BACKEND,
+    Choice,
+    candidates,
+    check_backend,
+    choose,
+    choose_reader,
+)
 
-__all__ = ["BACKEND_OF_SUFFIX", "Backend", "Choice", "StrideOutput", "choose_backend", "open_backend"]
+__all__ = [
+    "INTEL_DEVICE",
+    "SUFFIX_OF_BACKEND",
+    "Backend",
+    "Choice",
+    "StrideOutput",
+    "choose_backend",
+    "open_backend",
+]
 
 
 def open_backend(path: str | Path, backend: str = "auto", device: str = "auto", threads: int = 0) -> Backend:
-    """Open a model file with the backend that its suffix names, or the best one of a name without a suffix.
+    """Open a model file with the best backend that reads it here, or the best file of a name without a suffix.
 
     Args:
         path: `.safetensors`, `.onnx` or `.engine`; or such a name without its suffix, see `choose_backend`.
         backend: ``auto``, or a backend's name to insist on.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; with OpenVINO also an Intel ``gpu``, ``gpu.N`` or ``npu``.
         threads: CPU threads inside one operator; 0 = the runtime's own choice.
 
     Raises:
@@ -32,27 +48,37 @@ def choose_backend(path: str | Path, backend: str = "auto", device: str = "auto"
     """Like `open_backend`, and say why this one.
 
     For ``models/night`` with ``night.engine``, ``night.safetensors`` and ``night.onnx`` beside each other: TensorRT if
-    the engine fits this GPU, else PyTorch on CUDA, else ONNX Runtime, else PyTorch on the CPU.
+    the engine fits this GPU, else PyTorch on CUDA, else ONNX Runtime on CUDA; without an NVIDIA GPU OpenVINO where it
+    is installed, else ONNX Runtime, else PyTorch. An `.onnx` that is named goes by the same order.
     """
     file = Path(path)
-    if file.suffix in BACKEND_OF_SUFFIX:
-        name = BACKEND_OF_SUFFIX[file.suffix]
+    check_backend(backend)
+
+    def open_file(name: str, one: Path, where: str) -> Backend:
+        return _open(name, one, where, threads)
+
+    if file.suffix in SUFFIX_OF_BACKEND.values():
         if not file.is_file():
             raise ModelFileError(f"{path}: no such model file: check the path, or make one with `dannet export`")
-        if backend not in ("auto", name):
+        if backend == "auto":
+            return choose_reader(file, device, open_file)
+        if SUFFIX_OF_BACKEND[backend] != file.suffix:
+            readers = [f"'{name}'" for name, suffix in SUFFIX_OF_BACKEND.items() if suffix == file.suffix]
             raise ModelFileError(
-                f"{path}: backend '{backend}' does not read {file.suffix} files, expected '{name}' or 'auto'"
+                f"{path}: backend '{backend}' does not read {file.suffix} files, "
+                f"expected {', '.join(readers)} or 'auto'"
             )
-        return Choice(_open(file, device, threads), file, f"the backend for {file.suffix} files")
+        opened = open_file(backend, file, device)
+        return Choice(opened, file, "; ".join(filter(None, ["as asked", str(getattr(opened, "remark", ""))])))
     found = candidates(file, backend)
     if not found:
         got = f"got suffix '{file.suffix}', expected" if file.is_file() or file.suffix else "no such model: expected"
-        raise ModelFileError(f"{path}: {got} {', '.join(BACKEND_OF_SUFFIX)}")
-    return choose(found, device, lambda one, where: _open(one, where, threads))
+        raise ModelFileError(f"{path}: {got} {', '.join(dict.fromkeys(SUFFIX_OF_BACKEND.values()))}")
+    return choose(found, device, open_file, backend)
 
 
-def _open(file: Path, device: str, threads: int) -> Backend:
-    """Imported only here: a backend's runtime costs nothing until a file of its suffix is opened."""
-    module = import_module(f"{__name__}.{BACKEND_OF_SUFFIX[file.suffix]}")
+def _open(name: str, file: Path, device: str, threads: int) -> Backend:
+    """Imported only here: a backend's runtime costs nothing until it is to open a file."""
+    module = import_module(f"{__name__}.{name}")
     backend: Backend = module.open_file(file, device, threads)
     return backend

@@ -28,7 +28,7 @@ class Backend(Protocol):
     """Runs one model. Made, used and closed in one thread.
 
     Attributes:
-        name: ``pytorch``, ``onnxruntime`` or ``tensorrt``.
+        name: ``pytorch``, ``openvino``, ``onnxruntime`` or ``tensorrt``.
         device: where it runs, e.g. ``cpu`` or ``cuda:0``.
         metadata: what the model file says about itself.
         fixed_input_size: (height, width) the graph was made for; None when any size runs.

@@ -10,14 +10,16 @@ def test_measures_models_side_by_side_and_goes_on_where_one_fails(tiny_onnx, tmp
     code = main(["benchmark", *arguments, "--warm-up", "2", "--outputs", "overlay", "--out", str(out)])
     assert code == 0, capsys.readouterr().err
     record = json.loads(out.read_text())
-    assert [one["model"] for one in record["measurements"]] == ["tiny.onnx"]
+    assert {one["model"] for one in record["measurements"]} == {"tiny.onnx"}
+    measured = [one["backend"] for one in record["measurements"]]
+    assert measured in (["openvino", "onnxruntime"], ["onnxruntime"])
     first = record["measurements"][0]
     assert (first["frames"], first["outputs"], first["camera_size"]) == (6, ["overlay"], [90, 160])
     assert first["latency_ms"]["min"] <= first["latency_ms"]["p50"] <= first["latency_ms"]["p99"]
     assert set(first["stages_ms"]) == {"preprocess", "infer", "postprocess"}
     assert first["memory_kind"] == "process"
-    assert "not a usable ONNX file" in record["failures"]["broken.onnx"]
-    assert "broken.onnx did not run" in capsys.readouterr().out
+    assert any("not a usable ONNX file" in reason for reason in record["failures"].values())
+    assert "broken.onnx" in capsys.readouterr().out
 
 
 def test_nothing_measured_is_an_error_and_a_wrong_name_is_one_line(tmp_path, capsys):

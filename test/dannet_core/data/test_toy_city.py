@@ -7,9 +7,10 @@ import pytest
 
 from dannet_core.classes import IGNORE_ID, train_ids_from_label_ids
 from dannet_core.data.registry import open_data_set, open_pairs
-from dannet_core.data.toy_city import DataSetCounts, write_data_set, write_drive
+from dannet_core.data.toy_city import DataSetCounts, Trip, write_data_set, write_drive, write_trip
 from dannet_core.data.toy_city.writing import label_ids
 from dannet_core.errors import DannetError
+from dannet_core.geodesy import TangentPlane
 from dannet_core.pixels import read_rgb
 
 SIZE = (96, 160)
@@ -52,6 +53,27 @@ def test_frames_move_from_one_to_the_next(tmp_path: Path) -> None:
     first, second = (cv2.imread(str(tmp_path / "labels" / f"{i:06d}.png"), cv2.IMREAD_GRAYSCALE) for i in (0, 1))
     share_changed = float((first != second).mean())
     assert 0.001 < share_changed < 0.5
+
+
+def test_a_trip_is_the_same_street_with_stops_and_its_positions_are_written(tmp_path: Path) -> None:
+    trip = Trip(3, 1)
+    write_trip(tmp_path, trip, 0.4, 5, SIZE)
+    again = Trip(3, 1)
+    way = np.array([again.pose_at(time).z for time in np.arange(0, 60, 0.5)])
+    assert (np.diff(way) >= 0).all()
+    assert (np.diff(way) == 0).sum() > 8
+    assert np.diff(way).max() > 3
+    assert [Trip(3).pose_at(time).z for time in (0.0, 2.5)] == [0.0, 20.0]
+    header, *lines = (tmp_path / "positions.csv").read_text().splitlines()
+    assert header == "time_s,latitude,longitude"
+    rows = np.array([[float(part) for part in line.split(",")] for line in lines])
+    assert rows[:, 0].tolist() == [0.0, 0.2, 0.4]
+    metres = TangentPlane(47.0, 8.0).metres(rows[:, 1], rows[:, 2])
+    poses = [trip.pose_at(time) for time in rows[:, 0]]
+    np.testing.assert_allclose(metres[:, :2], [(pose.x, pose.z) for pose in poses], atol=1e-4)
+    record = json.loads((tmp_path / "drive.json").read_text())
+    assert record["trip"] == 1
+    assert len(record["stamps_ns"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from dannet_core.deploy.engine_build import BuildOptions, build_engine
-from dannet_core.deploy.quantize import QuantizeSettings, quantize
+from dannet_core.deploy.quantize import QuantizeSettings, _held_out, quantize
 from dannet_core.errors import ModelFileError, OutputError, SettingsError
 from dannet_core.inference.preprocess import preprocess
 from dannet_core.inference.segmenter import NightSegmenter
@@ -64,10 +64,19 @@ def test_the_int8_file_is_small_and_says_what_it_is(all_int8, demo, toy_nights):
     assert "76 of 76 convolutions in int8" in str(report)
     with NightSegmenter.load(path, threads=1) as int8, NightSegmenter.load(demo, threads=1) as single:
         assert int8.metadata == single.metadata.replace(precision="int8")
-        labels = [segmenter.segment(toy_nights[3]).labels for segmenter in (int8, single)]
-    # The fourth picture is the held-out one.
+        (held_out,) = _held_out(4)
+        labels = [segmenter.segment(toy_nights[held_out]).labels for segmenter in (int8, single)]
     assert (labels[0] == labels[1]).mean() == pytest.approx(report.agreement, abs=1e-3)
     assert report.agreement > 0.8
+
+
+@pytest.mark.parametrize("count", [16, 32, 64])
+def test_frames_that_measure_are_of_both_kinds_whether_these_take_turns_or_follow_each_other(count):
+    drawn = _held_out(count)
+    assert len(set(drawn)) == len(drawn) == count // 4
+    for kinds in ({index % 2 for index in drawn[:4]}, {index < count // 2 for index in drawn[:4]}):
+        assert len(kinds) == 2
+    assert _held_out(count) == drawn
 
 
 def test_layers_that_cost_labels_are_left_out_until_enough_labels_stay(all_int8, demo, night_frames, tmp_path):

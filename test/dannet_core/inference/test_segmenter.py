@@ -100,7 +100,7 @@ def test_backends_keep_the_protocol(tiny_onnx):
     [
         ("absent.onnx", "auto", "no such model file"),
         ("model.pth", "auto", r"got suffix '.pth', expected .safetensors, .onnx, .engine"),
-        ("tiny.onnx", "pytorch", "backend 'pytorch' does not read .onnx files, expected 'onnxruntime'"),
+        ("tiny.onnx", "pytorch", "backend 'pytorch' does not read .onnx files, expected 'openvino', 'onnxruntime'"),
     ],
 )
 def test_the_door_says_which_file_it_cannot_open(tiny_onnx, name, backend, said):

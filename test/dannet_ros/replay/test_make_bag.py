@@ -203,3 +203,42 @@ def test_topics_of_one_name_are_refused(drive: Path, more: tuple[str, str], caps
 def test_a_start_that_no_stamp_can_hold_is_refused(drive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pack(drive, "--start", "2.2e9") == 2
     assert "start: got 2200000000.0, expected" in error_of(capsys)
+
+
+def test_positions_are_packed_between_the_frames_by_their_time(drive: Path) -> None:
+    (drive / "p.csv").write_text("time_s,latitude,longitude\n-0.02,47,8\n0.07,47.00001,8\n0.3,-47.5,-180\n")
+    assert pack(drive, "--positions", str(drive / "p.csv")) == 0
+    with open_bag(drive / "bag") as bag:
+        order = [(m.topic, m.time_ns) for m in bag.raw(["/camera/image", "/gps/fix"])]
+        fixes = [bag.decode(m) for m in bag.raw(["/gps/fix"])]
+    assert [time_ns for _, time_ns in order] == sorted(time_ns for _, time_ns in order)
+    assert [topic for topic, _ in order].count("/gps/fix") == 3
+    assert [(fix.latitude, fix.longitude, fix.status.status) for fix in fixes] == [
+        (47, 8, 0),
+        (47.00001, 8, 0),
+        (-47.5, -180, 0),
+    ]
+    stamps = [fix.header.stamp.sec * 10**9 + fix.header.stamp.nanosec - 1_700_000_000 * 10**9 for fix in fixes]
+    assert stamps == [-20_000_000, 70_000_000, 300_000_000]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "an empty file"),
+        ("0,47,8\n", "expected the header time_s,latitude,longitude"),
+        ("time_s,latitude,longitude\n", "no position"),
+        ("time_s,latitude,longitude\n0,47,8\n0,47,8\n", "line 3: got '0,47,8', expected"),
+        ("time_s,latitude,longitude\n0,nan,8\n", "line 2"),
+        ("time_s,latitude,longitude\n0,95,8\n", "line 2"),
+        ("time_s,latitude,longitude\n0,47\n", "line 2"),
+        ("time_s,latitude,longitude\n-1800000000,47,8\n", "expected"),
+    ],
+)
+def test_positions_that_are_none_are_one_line(
+    drive: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (drive / "p.csv").write_text(text)
+    assert pack(drive, "--positions", str(drive / "p.csv")) == 2
+    assert words in error_of(capsys)
+    assert not (drive / "bag").exists()

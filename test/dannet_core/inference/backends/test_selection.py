@@ -7,13 +7,13 @@ import pytest
 from dannet_core import NightSegmenter
 from dannet_core.errors import BackendError, EngineError, ModelFileError
 from dannet_core.inference.backends import selection
-from dannet_core.inference.backends.selection import choose
+from dannet_core.inference.backends.selection import choose, choose_reader
 from dannet_core.inference.gpu import Gpu
 
 
 class Opened:
-    def __init__(self, path, device):
-        self.name, self.device = selection.BACKEND_OF_SUFFIX[path.suffix], device
+    def __init__(self, name, device):
+        self.name, self.device = name, device
 
 
 @pytest.fixture
@@ -26,29 +26,30 @@ def files(tmp_path):
 
 @pytest.fixture(params=[True, False], ids=["gpu", "no gpu"])
 def has_gpu(request, monkeypatch):
+    monkeypatch.setattr(selection, "find_spec", lambda _name: object())
     monkeypatch.setattr(selection, "find_gpu", lambda: Gpu("Test GPU", "9.0") if request.param else None)
     return request.param
 
 
 def opener(*refused):
-    def open_file(path, device):
-        if (path.suffix, device) in refused or path.suffix in refused:
+    def open_file(name, path, device):
+        if (path.suffix, device) in refused or path.suffix in refused or name in refused:
             raise EngineError(f"{path.suffix} does not run")
-        return Opened(path, device)
+        return Opened(name, device)
 
     return open_file
 
 
-def test_tensorrt_comes_first_where_there_is_a_gpu_and_onnx_runtime_elsewhere(files, has_gpu):
+def test_tensorrt_comes_first_where_there_is_a_gpu_and_openvino_elsewhere(files, has_gpu):
     choice = choose(files, "auto", opener())
-    assert choice.backend.name == ("tensorrt" if has_gpu else "onnxruntime")
+    assert choice.backend.name == ("tensorrt" if has_gpu else "openvino")
     expected = "the best that runs here" + ("" if has_gpu else "; not night.engine: no NVIDIA GPU here")
     assert choice.why == expected
 
 
 def test_what_does_not_open_is_passed_over_and_named(files, has_gpu):
     choice = choose(files, "auto", opener(".engine"))
-    assert (choice.backend.name, choice.backend.device) == (("pytorch", "cuda") if has_gpu else ("onnxruntime", "auto"))
+    assert (choice.backend.name, choice.backend.device) == (("pytorch", "cuda") if has_gpu else ("openvino", "cpu"))
     if has_gpu:
         assert choice.why == "the best that runs here; not night.engine: .engine does not run"
     last = choose(files, "auto", opener(".engine", (".safetensors", "cuda"), ".onnx"))
@@ -57,28 +58,48 @@ def test_what_does_not_open_is_passed_over_and_named(files, has_gpu):
 
 def test_the_cpu_is_used_when_it_is_asked_for(files, has_gpu):
     choice = choose(files, "cpu", opener())
-    assert (choice.backend.name, choice.backend.device) == ("onnxruntime", "cpu")
+    assert (choice.backend.name, choice.backend.device) == ("openvino", "cpu")
     assert "night.engine: the CPU was asked for" in choice.why
 
 
 def test_when_nothing_opens_every_reason_is_in_one_line(files, has_gpu):
     with pytest.raises(EngineError, match="no file of this model runs here: ") as error:
         choose(files, "auto", opener(".engine", ".safetensors", ".onnx"))
-    assert "night.onnx: .onnx does not run" in str(error.value)
+    assert "night.onnx with onnxruntime: .onnx does not run" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_name_without_suffix_opens_the_best_file_and_logs_why(tiny_onnx, tmp_path, night_rgb, caplog):
     shutil.copy(tiny_onnx, tmp_path / "night.v2.onnx")
-    with caplog.at_level(logging.INFO, "dannet_core.inference"), NightSegmenter.load(tmp_path / "night.v2") as opened:
+    with (
+        caplog.at_level(logging.INFO, "dannet_core.inference"),
+        NightSegmenter.load(tmp_path / "night.v2", backend="onnxruntime") as opened,
+    ):
         assert (opened.backend_name, opened.why) == ("onnxruntime", "the best that runs here")
         assert opened.segment(night_rgb).labels.dtype == np.uint8
     assert "onnxruntime on cpu runs" in caplog.text
 
 
-def test_a_suffix_goes_on_choosing_alone(tiny_onnx):
-    with NightSegmenter.load(tiny_onnx) as opened:
-        assert opened.why == "the backend for .onnx files"
+def test_an_onnx_that_openvino_refuses_runs_in_onnx_runtime_with_the_reason(tiny_onnx, has_gpu):
+    refused = ("openvino", (".onnx", "cuda"))
+    choice = choose_reader(tiny_onnx, "auto", opener(*refused))
+    assert (choice.backend.name, choice.backend.device) == ("onnxruntime", "cpu")
+    assert "not openvino: .onnx does not run" in choice.why
+    assert ("not onnxruntime: " in choice.why) == has_gpu
+
+
+def test_cuda_comes_before_openvino_and_an_intel_device_is_openvinos(tiny_onnx, has_gpu):
+    assert choose_reader(tiny_onnx, "auto", opener()).backend.name == ("onnxruntime" if has_gpu else "openvino")
+    assert choose_reader(tiny_onnx, "cuda:0", opener()).backend.name == "onnxruntime"
+    intel = choose_reader(tiny_onnx, "gpu.1", opener())
+    assert (intel.backend.name, intel.backend.device) == ("openvino", "gpu.1")
+
+
+def test_without_openvino_onnx_runtime_is_as_before(tiny_onnx, monkeypatch):
+    monkeypatch.setattr(selection, "find_spec", lambda _name: None)
+    monkeypatch.setattr(selection, "find_gpu", lambda: None)
+    choice = choose_reader(tiny_onnx, "auto", opener())
+    assert (choice.backend.name, choice.why) == ("onnxruntime", "the best that runs here")
 
 
 def test_a_name_with_no_file_says_what_was_looked_for(tmp_path):

@@ -1,0 +1,216 @@
+"""Likelihood of the best class at camera size, for blocks of cells, over the classes that matter there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from dannet_core.inference.compiled.grid import GRID
+from dannet_core.inference.compiled.jit import (
+    BYTE_ROWS,
+    BYTES,
+    FLOAT_ROWS,
+    FLOATS,
+    INDICES,
+    LANES,
+    MAGIC,
+    VOLUME,
+    bits_of,
+    compiled,
+    float_of,
+    inlined,
+    larger,
+    lerp_lanes,
+    rounded_byte,
+)  # fmt: skip
+from dannet_core.inference.postprocess import EXP_FLOOR
+
+LOG2_E = np.float32(1.4426950408889634)
+_FLOOR = np.float32(EXP_FLOOR)
+_LOWEST = np.float32(-3.4028235e38)
+_C1, _C2, _C3 = np.float32(0.6931472), np.float32(0.24022651), np.float32(0.05550327)
+_C4, _C5, _C6 = np.float32(0.009618057), np.float32(0.0013400428), np.float32(0.00015461445)
+_R0, _R1, _R2, _R3 = np.float32(0.99992454), np.float32(0.69313675), np.float32(0.24263948), np.float32(0.05583828)
+_SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS))
+_ACCURACY = types.Tuple((types.float32, types.boolean))
+_BLOCK = types.UniTuple(types.int64, 3)
+
+
+@inlined
+def _exp2_bits(value: Any, rough: bool) -> Any:
+    """Bits of 2**value for -126 < value < 127: a polynomial for the fraction, the rest is the exponent.
+
+    To 2e-7 of itself; ``rough``: to 1e-4, a fortieth of a confidence byte.
+    """
+    shifted = value + MAGIC
+    x = value - (shifted - MAGIC)
+    if rough:
+        power = _R0 + x * (_R1 + x * (_R2 + x * _R3))
+    else:
+        power = np.float32(1) + x * (_C1 + x * (_C2 + x * (_C3 + x * (_C4 + x * (_C5 + x * _C6)))))
+    return np.int32(bits_of(power) + (bits_of(shifted) << np.int32(23)))
+
+
+@compiled(types.void(VOLUME, VOLUME))
+def to_levels(scores: Any, levels: Any) -> None:
+    """Scores to powers of two, each sample's best at 0.
+
+    Softmax does not see an offset shared by the classes, and interpolation carries one along; with it no power
+    overflows, and the floor keeps the sum above zero where two far classes meet.
+
+    Args:
+        scores: h x w x K float32.
+        levels: h x K x w float32, to be written.
+    """
+    height, width, num_classes = scores.shape
+    for row in range(height):
+        for column in range(width):
+            highest = scores[row, column, 0]
+            for k in range(1, num_classes):
+                highest = max(highest, scores[row, column, k])
+            for k in range(num_classes):
+                levels[row, k, column] = max(scores[row, column, k] - highest, _FLOOR) * LOG2_E
+
+
+@compiled(types.float32(VOLUME, _BLOCK))
+def _bar(levels: Any, block: Any) -> Any:
+    """What the best class reaches everywhere in the block, at least."""
+    band, first, last = block
+    lowest = np.float32(0)
+    for cell in range(first, last):
+        reached = _LOWEST
+        for k in range(levels.shape[1]):
+            above = min(levels[band, k, cell], levels[band, k, cell + 1])
+            below = min(levels[band + 1, k, cell], levels[band + 1, k, cell + 1])
+            reached = max(reached, min(above, below))
+        lowest = min(lowest, reached)
+    return lowest
+
+
+@compiled(types.void(VOLUME, _BLOCK, FLOATS))
+def _highest(levels: Any, block: Any, highest: Any) -> None:
+    """The highest sample of every class around the block."""
+    band, first, last = block
+    for k in range(levels.shape[1]):
+        most = _LOWEST
+        for cell in range(first, last + 1):
+            most = max(most, levels[band, k, cell], levels[band + 1, k, cell])
+        highest[k] = most
+
+
+@compiled(types.void(VOLUME, types.UniTuple(types.int64, 4), GRID, FLOATS, FLOATS))
+def _stretch(levels: Any, which: Any, grid: Any, above: Any, step: Any) -> None:
+    """One class along the columns of a block: its values on the row of samples above, and the way to those below."""
+    band, first, last, k = which
+    origin = grid.first_column[first]
+    for cell in range(first, last):
+        a, b = levels[band, k, cell], levels[band, k, cell + 1]
+        c, d = levels[band + 1, k, cell], levels[band + 1, k, cell + 1]
+        lines = (a, b - a, c - a, (d - c) - (b - a))
+        for column in range(grid.first_column[cell], grid.first_column[cell + 1], LANES):
+            lerp_lanes((above, step), column - origin, grid.column_fraction, column, lines)
+
+
+@compiled(
+    types.void(types.UniTuple(FLOAT_ROWS, 2), types.int64, types.float32, types.boolean, FLOATS, INDICES), fused=True
+)
+def _sum_powers(lines: Any, count: int, down: np.float32, rough: bool, total: Any, best: Any) -> None:
+    """Sum and largest of the classes' powers along one row; two classes at a time, which halves the loads."""
+    above, step = lines
+    for column in range(len(total)):
+        total[column] = np.float32(0)
+        best[column] = 0
+    for i in range(0, count - 1, 2):
+        above_1, step_1, above_2, step_2 = above[i], step[i], above[i + 1], step[i + 1]
+        for column in range(len(total)):
+            first = _exp2_bits(above_1[column] + step_1[column] * down, rough)
+            second = _exp2_bits(above_2[column] + step_2[column] * down, rough)
+            total[column] += float_of(first) + float_of(second)
+            best[column] = larger(larger(first, second), best[column])
+    if count % 2:
+        above_1, step_1 = above[count - 1], step[count - 1]
+        for column in range(len(total)):
+            first = _exp2_bits(above_1[column] + step_1[column] * down, rough)
+            total[column] += float_of(first)
+            best[column] = larger(first, best[column])
+
+
+@compiled(types.int64(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH))
+def _gather(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any) -> int:
+    """Stretch the classes that matter in the block; gives how many, 0 where one class alone does."""
+    above, step, highest = scratch[0], scratch[1], scratch[4]
+    band, first, last = block
+    _highest(levels, block, highest)
+    bar = _bar(levels, block) - reach
+    count = 0
+    for k in range(levels.shape[1]):
+        if highest[k] >= bar:
+            _stretch(levels, (band, first, last, k), grid, above[count], step[count])
+            count += 1
+    return 0 if count == 1 else count
+
+
+@compiled(types.void(FLOATS, INDICES, FLOATS))
+def _divide(total: Any, best: Any, row: Any) -> None:
+    for column in range(len(row)):
+        row[column] = float_of(best[column]) / total[column]
+
+
+@compiled(types.void(FLOATS, BYTES))
+def _as_bytes(row: Any, out: Any) -> None:
+    for column in range(len(row)):
+        out[column] = rounded_byte(row[column] * np.float32(255))
+
+
+@compiled(types.void(VOLUME, _BLOCK, GRID, _ACCURACY, _SCRATCH, FLOAT_ROWS))
+def _confidence_block(levels: Any, block: Any, grid: Any, accuracy: Any, scratch: Any, confidence: Any) -> None:
+    above, step, total, best = scratch[0], scratch[1], scratch[2], scratch[3]
+    reach, rough = accuracy
+    band, first, last = block
+    left, right = grid.first_column[first], grid.first_column[last]
+    count = _gather(levels, block, grid, reach, scratch)
+    for row in range(grid.first_row[band], grid.first_row[band + 1]):
+        line = confidence[row - grid.first_row[band], left:right]
+        if count == 0:
+            line[:] = np.float32(1)
+        else:
+            sums, largest = total[: right - left], best[: right - left]
+            _sum_powers((above, step), count, grid.row_fraction[row], rough, sums, largest)
+            _divide(sums, largest, line)
+
+
+@compiled(types.void(VOLUME, GRID, types.UniTuple(types.int64, 3), _ACCURACY, FLOAT_ROWS, BYTE_ROWS))
+def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confidence: Any, as_bytes: Any) -> None:
+    """Write the confidence of some bands, as numbers, as bytes, or both.
+
+    Args:
+        levels: h x K x w float32, by `to_levels`, h and w at least 2.
+        grid: see `Grid`.
+        which: first band, the one behind the last, and cells of a block.
+        accuracy: powers of two below the best at which a class is left out of a block's sum, and whether powers may be
+            rough.
+        confidence: rows of these bands x W float32, 0..1, to be written; 0 x 0 where only bytes are wanted.
+        as_bytes: likewise uint8, 255 = certain; 0 x 0 where they are not wanted.
+    """
+    first, last, cells = which
+    num_classes, num_cells = levels.shape[1], len(grid.first_column) - 1
+    widest, tallest = 0, 0
+    for cell in range(0, num_cells, cells):
+        widest = max(widest, grid.first_column[min(cell + cells, num_cells)] - grid.first_column[cell])
+    for band in range(first, last):
+        tallest = max(tallest, grid.first_row[band + 1] - grid.first_row[band])
+    shape = (num_classes, widest + LANES)  # the last step of a row may write that far
+    scratch = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(widest, np.float32),
+               np.empty(widest, np.int32), np.empty(num_classes, np.float32))  # fmt: skip
+    own_rows = np.empty((tallest, grid.first_column[num_cells]), np.float32)
+    origin = grid.first_row[first]
+    for band in range(first, last):
+        top, bottom = grid.first_row[band] - origin, grid.first_row[band + 1] - origin
+        rows = confidence[top:bottom] if len(confidence) else own_rows
+        for cell in range(0, num_cells, cells):
+            _confidence_block(levels, (band, cell, min(cell + cells, num_cells)), grid, accuracy, scratch, rows)
+        if len(as_bytes):
+            for row in range(top, bottom):
+                _as_bytes(rows[row - top], as_bytes[row])

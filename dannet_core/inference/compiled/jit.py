@@ -1,0 +1,155 @@
+"""How functions are compiled: to fixed types, when their module is imported, kept on disk for the next start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+BYTES = types.Array(types.uint8, 1, "C")
+GIVEN_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+BYTE_ROWS = types.Array(types.uint8, 2, "C")
+GIVEN_BYTE_ROWS = types.Array(types.uint8, 2, "C", readonly=True)
+FLOATS = types.Array(types.float32, 1, "C")
+FLOAT_ROWS = types.Array(types.float32, 2, "C")
+VOLUME = types.Array(types.float32, 3, "C")
+GIVEN_VOLUME = types.Array(types.float32, 3, "C", readonly=True)
+INDICES = types.Array(types.int32, 1, "C")
+
+
+def compiled(signature: Any, *, fused: bool = False) -> Callable[[_Function], _Function]:
+    """Compile for one signature now, or load what was compiled before; it runs without the interpreter's lock.
+
+    Args:
+        signature: numba types of the result and of the arguments.
+        fused: allow a multiplication and an addition to be rounded once; never where NumPy's bits must come out.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        made = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"} if fused else False)(function)
+        _keep(made)
+        made.compile(signature)
+        made.disable_compile()  # another type of argument is a mistake, not a reason to compile for a second
+        same: _Function = made
+        return same
+
+    return decorate
+
+
+def _keep(dispatcher: Any) -> None:
+    """Keep the compiled function on disk, beside the package or in the user's cache, where either can be written."""
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:
+        return
+    # Numba asks only whether the function's own file has changed; what it compiled holds the functions called there.
+    dispatcher._cache._cache_file._source_stamp = _SOURCES  # noqa: SLF001  there is no public way
+
+
+_SOURCES = tuple(
+    (file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(Path(__file__).parent.glob("*.py"))
+)
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile as a part of the functions that call it."""
+    made: _Function = numba.njit(function, inline="always", error_model="numpy")
+    return made
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def bits_of(_context: Any, _value: Any) -> Any:
+    """The 32 bits of a float32 as an int32."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def float_of(_context: Any, _bits: Any) -> Any:
+    """The float32 of 32 bits."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def larger(_context: Any, _first: Any, _second: Any) -> Any:
+    """The larger of two int32; of positive floats' bits, the larger float's.
+
+    A comparison of floats becomes a masked store here, which costs ten times as much on some processors.
+    """
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        kind = ir.FunctionType(word, [word, word])
+        return builder.call(builder.module.declare_intrinsic("llvm.smax", [word], kind), arguments)
+
+    return types.int32(types.int32, types.int32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def multiply_add(_context: Any, _first: Any, _second: Any, _third: Any) -> Any:
+    """``first * second + third`` of float32, rounded once where the processor can."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 3)
+        return builder.call(builder.module.declare_intrinsic("llvm.fmuladd", [ir.FloatType()], kind), arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def lerp_lanes(_context: Any, outs: Any, _at: Any, fractions: Any, _from: Any, _lines: Any) -> Any:
+    """Two straight lines at `LANES` fractions at once: ``outs[i][at + n] = start_i + slope_i * fractions[from + n]``.
+
+    ``lines`` is (start_0, slope_0, start_1, slope_1). Nothing checks the ends: both outs need room for `LANES` more.
+    For the few pixels of a stride cell a loop costs six times as much as these vectors.
+    """
+    signature = types.void(outs, types.int64, fractions, types.int64, types.UniTuple(types.float32, 4))
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(ir.FloatType(), LANES)
+        undefined, first = ir.Constant(lanes, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        every = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+
+        def at(kind: Any, array: Any, index: Any) -> Any:
+            start = context.make_array(kind)(context, builder, array).data
+            return builder.bitcast(builder.gep(start, [index]), ir.PointerType(lanes))
+
+        def repeated(index: int) -> Any:
+            one = builder.insert_element(undefined, builder.extract_value(arguments[4], index), first)
+            return builder.shuffle_vector(one, undefined, every)
+
+        right = builder.load(at(signature.args[2], arguments[2], arguments[3]), align=4)
+        for i in range(2):
+            out = at(signature.args[0].dtype, builder.extract_value(arguments[0], i), arguments[1])
+            way = builder.fmul(repeated(2 * i + 1), right, flags=("contract",))
+            builder.store(builder.fadd(repeated(2 * i), way, flags=("contract",)), out, align=4)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+LANES = 8
+"""Floats of one vector; where the processor's are shorter it takes two."""
+MAGIC = np.float32(12582912.0)
+"""1.5 * 2**23: added to a small float32 it rounds it, half to even, into the lowest bits of the sum."""
+
+
+@inlined
+def rounded_byte(value: Any) -> Any:
+    """To the nearest whole number, half to even; ``value`` lies in -0.5..255.5."""
+    return np.uint8(bits_of(value + MAGIC) & 255)

@@ -1,0 +1,1 @@
+"""Day and night drives to day-night pairs: where each frame was taken, and which belong together."""
