@@ -139,7 +139,7 @@ def test_report_arrives_while_the_worker_hangs(make_rig: Callable[..., Any], nig
 
 
 def test_failing_backend_is_reported_and_survived(make_rig: Callable[..., Any], night: np.ndarray) -> None:
-    rig = make_rig()
+    rig = make_rig(backend="onnxruntime")
     camera = rig.camera(Image, "image")
     rig.listen("label")
     worker = rig.node._session.worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +54,7 @@ class OpenVinoBackend:
             ModelFileError: the file is damaged or is not a DANNet model.
         """
         self._ov: Any = _import()
-        core = self._ov.Core()
+        core = _core()
         where = _device(core, device)
         self.device, self.remark, self.from_cache = where.lower(), "", False
         config = _config(core, where, threads, precision)
@@ -149,6 +150,16 @@ def _import() -> Any:
     finally:
         if quiet:
             sys.modules.pop("openvino_telemetry", None)
+
+
+@cache
+def _core() -> Any:
+    """The process's one Core, which is never freed.
+
+    Each sets a stack for signals up in the thread that makes it, and puts the one before back when it goes. Two that do
+    not go in the opposite order leave the thread with a freed stack, and the next signal writes there.
+    """
+    return _import().Core()
 
 
 def _device(core: Any, device: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba import types
@@ -32,24 +32,20 @@ _FLOOR = np.float32(EXP_FLOOR)
 _LOWEST = np.float32(-3.4028235e38)
 _C1, _C2, _C3 = np.float32(0.6931472), np.float32(0.24022651), np.float32(0.05550327)
 _C4, _C5, _C6 = np.float32(0.009618057), np.float32(0.0013400428), np.float32(0.00015461445)
-_R0, _R1, _R2, _R3 = np.float32(0.99992454), np.float32(0.69313675), np.float32(0.24263948), np.float32(0.05583828)
+MOST_ROWS: Final = 64
+"""After so many multiplications powers are computed anew: each rounds once."""
+_LINES = types.UniTuple(FLOAT_ROWS, 2)
 _SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS))
 _ACCURACY = types.Tuple((types.float32, types.boolean))
 _BLOCK = types.UniTuple(types.int64, 3)
 
 
 @inlined
-def _exp2_bits(value: Any, rough: bool) -> Any:
-    """Bits of 2**value for -126 < value < 127: a polynomial for the fraction, the rest is the exponent.
-
-    To 2e-7 of itself; ``rough``: to 1e-4, a fortieth of a confidence byte.
-    """
+def _exp2_bits(value: Any) -> Any:
+    """Bits of 2**value for -126 < value < 127, to 2e-7: a polynomial for the fraction, the rest is the exponent."""
     shifted = value + MAGIC
     x = value - (shifted - MAGIC)
-    if rough:
-        power = _R0 + x * (_R1 + x * (_R2 + x * _R3))
-    else:
-        power = np.float32(1) + x * (_C1 + x * (_C2 + x * (_C3 + x * (_C4 + x * (_C5 + x * _C6)))))
+    power = np.float32(1) + x * (_C1 + x * (_C2 + x * (_C3 + x * (_C4 + x * (_C5 + x * _C6)))))
     return np.int32(bits_of(power) + (bits_of(shifted) << np.int32(23)))
 
 
@@ -113,10 +109,8 @@ def _stretch(levels: Any, which: Any, grid: Any, above: Any, step: Any) -> None:
             lerp_lanes((above, step), column - origin, grid.column_fraction, column, lines)
 
 
-@compiled(
-    types.void(types.UniTuple(FLOAT_ROWS, 2), types.int64, types.float32, types.boolean, FLOATS, INDICES), fused=True
-)
-def _sum_powers(lines: Any, count: int, down: np.float32, rough: bool, total: Any, best: Any) -> None:
+@compiled(types.void(_LINES, types.int64, types.float32, FLOATS, INDICES), fused=True)
+def _sum_powers(lines: Any, count: int, down: np.float32, total: Any, best: Any) -> None:
     """Sum and largest of the classes' powers along one row; two classes at a time, which halves the loads."""
     above, step = lines
     for column in range(len(total)):
@@ -125,16 +119,63 @@ def _sum_powers(lines: Any, count: int, down: np.float32, rough: bool, total: An
     for i in range(0, count - 1, 2):
         above_1, step_1, above_2, step_2 = above[i], step[i], above[i + 1], step[i + 1]
         for column in range(len(total)):
-            first = _exp2_bits(above_1[column] + step_1[column] * down, rough)
-            second = _exp2_bits(above_2[column] + step_2[column] * down, rough)
+            first = _exp2_bits(above_1[column] + step_1[column] * down)
+            second = _exp2_bits(above_2[column] + step_2[column] * down)
             total[column] += float_of(first) + float_of(second)
             best[column] = larger(larger(first, second), best[column])
     if count % 2:
         above_1, step_1 = above[count - 1], step[count - 1]
         for column in range(len(total)):
-            first = _exp2_bits(above_1[column] + step_1[column] * down, rough)
+            first = _exp2_bits(above_1[column] + step_1[column] * down)
             total[column] += float_of(first)
             best[column] = larger(first, best[column])
+
+
+@compiled(types.void(_LINES, types.int64, types.UniTuple(types.float32, 2), types.int64), fused=True)
+def _begin_powers(lines: Any, count: int, downs: Any, width: int) -> None:
+    """Replace lines by their powers at the first of some rows, and by what each is multiplied by to the next row."""
+    down, pace = downs
+    for i in range(count):
+        above, step = lines[0][i], lines[1][i]
+        for column in range(width):
+            power = _exp2_bits(above[column] + step[column] * down)
+            factor = _exp2_bits(step[column] * pace)
+            above[column] = float_of(power)
+            step[column] = float_of(factor)
+
+
+@compiled(types.void(_LINES, types.int64, FLOATS, INDICES))
+def _sum_and_go_on(lines: Any, count: int, total: Any, best: Any) -> None:
+    """Like `_sum_powers` of the row that the powers are at; then they are at the next."""
+    powers, factors = lines
+    for column in range(len(total)):
+        total[column] = np.float32(0)
+        best[column] = 0
+    for i in range(0, count - 1, 2):
+        power_1, factor_1, power_2, factor_2 = powers[i], factors[i], powers[i + 1], factors[i + 1]
+        for column in range(len(total)):
+            first, second = power_1[column], power_2[column]
+            total[column] += first + second
+            best[column] = larger(larger(bits_of(first), bits_of(second)), best[column])
+            power_1[column] = first * factor_1[column]
+            power_2[column] = second * factor_2[column]
+    if count % 2:
+        power_1, factor_1 = powers[count - 1], factors[count - 1]
+        for column in range(len(total)):
+            first = power_1[column]
+            total[column] += first
+            best[column] = larger(bits_of(first), best[column])
+            power_1[column] = first * factor_1[column]
+
+
+@compiled(types.int64(FLOATS, types.int64, types.int64))
+def _even_rows(fraction: Any, row: int, last: int) -> int:
+    """The row behind the last one that is reached from ``row`` in even steps, at most `MOST_ROWS` of them."""
+    last = min(last, row + MOST_ROWS)
+    end = row + 1
+    while end < last and abs(fraction[end] - fraction[row] - (end - row) * (fraction[row + 1] - fraction[row])) < 1e-5:
+        end += 1
+    return end
 
 
 @compiled(types.int64(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH))
@@ -164,10 +205,10 @@ def _as_bytes(row: Any, out: Any) -> None:
         out[column] = rounded_byte(row[column] * np.float32(255))
 
 
-@compiled(types.void(VOLUME, _BLOCK, GRID, _ACCURACY, _SCRATCH, FLOAT_ROWS))
-def _confidence_block(levels: Any, block: Any, grid: Any, accuracy: Any, scratch: Any, confidence: Any) -> None:
+@compiled(types.void(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH, FLOAT_ROWS))
+def _exact_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any, confidence: Any) -> None:
+    """One block, every power by itself."""
     above, step, total, best = scratch[0], scratch[1], scratch[2], scratch[3]
-    reach, rough = accuracy
     band, first, last = block
     left, right = grid.first_column[first], grid.first_column[last]
     count = _gather(levels, block, grid, reach, scratch)
@@ -177,8 +218,31 @@ def _confidence_block(levels: Any, block: Any, grid: Any, accuracy: Any, scratch
             line[:] = np.float32(1)
         else:
             sums, largest = total[: right - left], best[: right - left]
-            _sum_powers((above, step), count, grid.row_fraction[row], rough, sums, largest)
+            _sum_powers((above, step), count, grid.row_fraction[row], sums, largest)
             _divide(sums, largest, line)
+
+
+@compiled(types.void(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH, FLOAT_ROWS))
+def _rough_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any, confidence: Any) -> None:
+    """One block, each row's powers from those of the row above: along a column a power grows by a constant factor."""
+    above, step, total, best = scratch[0], scratch[1], scratch[2], scratch[3]
+    band, first, last = block
+    left, right = grid.first_column[first], grid.first_column[last]
+    sums, largest = total[: right - left], best[: right - left]
+    row, bottom = grid.first_row[band], grid.first_row[band + 1]
+    while row < bottom:
+        count = _gather(levels, block, grid, reach, scratch)
+        end = bottom if count == 0 else _even_rows(grid.row_fraction, row, bottom)
+        pace = (grid.row_fraction[end - 1] - grid.row_fraction[row]) / np.float32(max(1, end - 1 - row))
+        _begin_powers((above, step), count, (grid.row_fraction[row], pace), right - left)
+        for one in range(row, end):
+            line = confidence[one - grid.first_row[band], left:right]
+            if count == 0:
+                line[:] = np.float32(1)
+            else:
+                _sum_and_go_on((above, step), count, sums, largest)
+                _divide(sums, largest, line)
+        row = end
 
 
 @compiled(types.void(VOLUME, GRID, types.UniTuple(types.int64, 3), _ACCURACY, FLOAT_ROWS, BYTE_ROWS))
@@ -189,19 +253,21 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
         levels: h x K x w float32, by `to_levels`, h and w at least 2.
         grid: see `Grid`.
         which: first band, the one behind the last, and cells of a block.
-        accuracy: powers of two below the best at which a class is left out of a block's sum, and whether powers may be
-            rough.
+        accuracy: powers of two below the best at which a class is left out of a block's sum, and whether powers may
+            follow from those of the row above.
         confidence: rows of these bands x W float32, 0..1, to be written; 0 x 0 where only bytes are wanted.
         as_bytes: likewise uint8, 255 = certain; 0 x 0 where they are not wanted.
     """
     first, last, cells = which
+    reach, rough = accuracy
     num_classes, num_cells = levels.shape[1], len(grid.first_column) - 1
     widest, tallest = 0, 0
     for cell in range(0, num_cells, cells):
         widest = max(widest, grid.first_column[min(cell + cells, num_cells)] - grid.first_column[cell])
     for band in range(first, last):
         tallest = max(tallest, grid.first_row[band + 1] - grid.first_row[band])
-    shape = (num_classes, widest + LANES)  # the last step of a row may write that far
+    # Room for the last step of a row, and whole cache lines: a vector across two of them takes twice as long.
+    shape = (num_classes, (widest + LANES + 15) // 16 * 16)
     scratch = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(widest, np.float32),
                np.empty(widest, np.int32), np.empty(num_classes, np.float32))  # fmt: skip
     own_rows = np.empty((tallest, grid.first_column[num_cells]), np.float32)
@@ -210,7 +276,11 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
         top, bottom = grid.first_row[band] - origin, grid.first_row[band + 1] - origin
         rows = confidence[top:bottom] if len(confidence) else own_rows
         for cell in range(0, num_cells, cells):
-            _confidence_block(levels, (band, cell, min(cell + cells, num_cells)), grid, accuracy, scratch, rows)
+            block = (band, cell, min(cell + cells, num_cells))
+            if rough:
+                _rough_block(levels, block, grid, reach, scratch, rows)
+            else:
+                _exact_block(levels, block, grid, reach, scratch, rows)
         if len(as_bytes):
             for row in range(top, bottom):
                 _as_bytes(rows[row - top], as_bytes[row])

@@ -19,7 +19,7 @@ from dannet_core.pixels import read_rgb
 @pytest.fixture
 def evaluated(tiny_onnx, night):
     sweep = StdSweep((0.0, 0.16))
-    with NightSegmenter(sweep.watch(open_backend(tiny_onnx))) as segmenter:
+    with NightSegmenter(sweep.watch(open_backend(tiny_onnx, backend="onnxruntime"))) as segmenter:
         return evaluate(segmenter, night, sweep=sweep, worst=2), describe_model(segmenter, tiny_onnx)
 
 

@@ -169,6 +169,33 @@ def test_memory_does_not_grow(tiny_onnx):
     assert resident() - before < 4 << 20
 
 
+def test_a_signal_finds_its_stack_whichever_model_is_closed_first(tiny_onnx):
+    """In a process of its own: with a freed stack the signal writes into whatever lies there now."""
+    script = """
+import ctypes, gc, pathlib, signal, sys
+from dannet_core.inference.backends.openvino import OpenVinoBackend
+class Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+def stack():
+    now = Stack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(now)) == 0
+    return now.start, now.flags, now.size
+first, second = (OpenVinoBackend(pathlib.Path(sys.argv[1]), cache=False) for _ in range(2))
+opened = stack()
+first.close(); del first; gc.collect()
+second.close(); del second; gc.collect()
+third = OpenVinoBackend(pathlib.Path(sys.argv[1]), cache=False)
+assert stack() == opened, (stack(), opened)
+taken = []
+signal.signal(signal.SIGUSR1, lambda *_: taken.append(1))
+for _ in range(20):
+    signal.raise_signal(signal.SIGUSR1)
+print(len(taken))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tiny_onnx)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "20\n"), done.stderr[-500:]
+
+
 def test_importing_it_opens_no_connection(tiny_onnx, tmp_path):
     script = f"""
 import socket
