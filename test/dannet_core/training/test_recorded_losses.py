@@ -30,6 +30,7 @@ def here() -> dict[str, str]:
         "machine": platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "cpu": model.partition(":")[2].strip(),
+        "threads": str(torch.get_num_threads()),
     }
 
 
