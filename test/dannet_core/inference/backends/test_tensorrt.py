@@ -179,7 +179,7 @@ def test_only_the_network_can_be_run_too(make_backend, tiny_onnx):
 
     backend, _ = make_backend()
     image = np.random.default_rng(0).normal(0, 1, (1, 3, 64, 96)).astype(np.float32)
-    ours, theirs = backend.infer(image, with_relit=True), open_backend(tiny_onnx).infer(image, with_relit=True)
+    ours, theirs = backend.infer(image, with_relit=True), open_backend(tiny_onnx, "onnxruntime").infer(image, True)
     np.testing.assert_array_equal(ours.logits, theirs.logits)
     np.testing.assert_array_equal(ours.relit, theirs.relit)
     assert backend.infer(image, with_relit=False).relit is None
