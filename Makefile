@@ -1,4 +1,4 @@
-# Two environments: .venv for development (with torch, about 6 GB) and .venv-demo for the demo (about 400 MB).
+# Two environments: .venv for development (with torch, about 6 GB) and .venv-demo for the demo (about 950 MB).
 PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
