@@ -15,6 +15,7 @@ from dannet_core.errors import BackendError, NotFiniteError, SettingsError
 from dannet_core.inference.backends import Backend, StrideOutput, choose_backend
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameBackend, FrameRequest, FrameResult
+from dannet_core.inference.not_finite import no_labels
 from dannet_core.inference.outputs import Buffers, Made, NumpyOutputs, OutputJob, OutputMaker, open_outputs
 from dannet_core.inference.postprocess import class_scaling, scale_logits
 from dannet_core.inference.prediction import Lazy, Prediction
@@ -336,15 +337,7 @@ class NightSegmenter:
         try:
             return make()
         except NotFiniteError as error:
-            advice = _ADVICE.get(self.metadata.scores) or (
-                "damaged weights, or a division by zero: export it again, which tries dark and bright pictures"
-                if self.precision == "fp32"
-                else f"{self.precision} may overflow: try the model in fp32"
-            )
-            raise NotFiniteError(f"the network gave no labels for this picture: {error}: {advice}") from error
-
-
-_ADVICE: Final = {"one_hot": "the graph gave labels beyond its classes: adopt it again with a class map"}
+            raise no_labels(error, self.metadata.scores, self.precision) from error
 
 
 def _timed(timings: dict[str, float], stage: str, work: Callable[[], _Result]) -> _Result:
