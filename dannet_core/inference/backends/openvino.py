@@ -93,8 +93,9 @@ class OpenVinoBackend:
         # Where the logits are not finite themselves, they are counted by who takes them.
         if not lowest > 0 and np.isfinite(logits).all():
             raise NotFiniteError(
-                "the network gave no labels for this picture: openvino: it divided by 0 or took a root of less, "
-                "and NaN or infinity of that kind becomes labels here: export it again, or run it with onnxruntime"
+                "the network gave no labels for this picture: openvino: it divided by 0, or took a root, "
+                "logarithm or power that is no number, which becomes labels here: export it again, or run it with "
+                "onnxruntime"
             )
         return StrideOutput(logits, relit)
 

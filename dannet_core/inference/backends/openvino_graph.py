@@ -1,7 +1,8 @@
 """What OpenVINO's CPU loses, asked of the graph beforehand: its ReLU, clip and maximum turn NaN into a number.
 
 A network that divides 0 by 0 before a ReLU gives ordinary logits there, and labels that look right. So the weights have
-to be numbers, and whatever is divided by, or has its root taken, becomes an output more: its smallest value.
+to be numbers, and of no size that overflows; and whatever is divided by, raised to, or has its root or logarithm taken,
+becomes an output more: how far the frame stayed from where that gives NaN or infinity.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from dannet_core.errors import BackendError
 
 GUARD_NAME: Final = "smallest_divisor"
-"""The added output, one float32: above 0 where every division and root of the frame was one of numbers."""
-LARGEST_WEIGHT: Final = 1e18
-"""Two of these multiplied still are a float32."""
+"""The added output, one float32: above 0 where every division, root and power of the frame was one of numbers."""
+LARGEST_WEIGHT: Final = 1e6
+"""A trained network's are far below; six layers of these still give a float32."""
+_LARGEST_EXPONENT: Final = np.float32(88)
 _TINIEST: Final = np.float32(1e-38)
 
 
@@ -44,7 +46,7 @@ def require_plain_weights(model: Any, path: Path) -> None:
 
 
 def guard_divisions(model: Any) -> bool:
-    """Add the output `GUARD_NAME` where the graph has a division or a root that is not safe for every picture.
+    """Add the output `GUARD_NAME` where the graph has a division, root or power that is not safe for every picture.
 
     Args:
         model: an `openvino.Model`, changed in place.
@@ -56,13 +58,11 @@ def guard_divisions(model: Any) -> bool:
 
     smallest = []
     for node in model.get_ordered_ops():
-        argument, of_root = _risky_argument(node)
+        argument, kind = _risky_argument(node)
         if argument is None:
             continue
         axes = np.arange(len(argument.get_partial_shape()), dtype=np.int64)
-        value = ops.convert(argument, np.float32)
-        # A root of 0 is 0: it counts as more than nothing.
-        value = ops.add(value, ops.constant(_TINIEST)) if of_root else ops.absolute(value)
+        value = _ROOM[kind](ops, ops.convert(argument, np.float32))
         smallest.append(ops.unsqueeze(ops.reduce_min(value, ops.constant(axes), keep_dims=False), np.int64(0)))
     if not smallest:
         return False
@@ -73,24 +73,39 @@ def guard_divisions(model: Any) -> bool:
     return True
 
 
-def _risky_argument(node: Any) -> tuple[Any | None, bool]:
-    """What must not be 0 (of a division) or less (of a root), and which of the two; None where it cannot be."""
+def _risky_argument(node: Any) -> tuple[Any | None, str]:
+    """What gives NaN or infinity outside a range, and as what, see `_ROOM`; None where it cannot leave it."""
     kind = node.get_type_name()
     if kind == "Divide" and node.get_output_element_type(0).is_real():
-        return (None, False) if _is_positive(node.input_value(1)) else (node.input_value(1), False)
+        return (None if _is_positive(node.input_value(1)) else node.input_value(1)), "divisor"
     if kind in ("Sqrt", "Log"):
-        return (None, True) if _is_not_negative(node.input_value(0)) else (node.input_value(0), True)
-    if kind != "Power":
-        return None, False
-    exponent = _constant(node.input_value(1))
-    whole = exponent is not None and bool((exponent == np.round(exponent)).all())
-    if exponent is not None and whole and bool((exponent >= 0).all()):
-        return None, False
-    base, root = node.input_value(0), exponent is not None and bool((exponent > 0).all())
-    safe = _is_not_negative(base) if root else _is_positive(base)
-    return (None if safe else base), root
+        safe = _is_not_negative if kind == "Sqrt" else _is_positive
+        return (None if safe(node.input_value(0)) else node.input_value(0)), "root" if kind == "Sqrt" else "positive"
+    if kind == "Exp":
+        return node.input_value(0), "exponent"
+    return _risky_power(node) if kind == "Power" else (None, "")
 
 
+def _risky_power(node: Any) -> tuple[Any | None, str]:
+    base, exponent = node.input_value(0), _constant(node.input_value(1))
+    if exponent is None:
+        return (None if _is_positive(base) else base), "positive"
+    whole, falls = bool((exponent == np.round(exponent)).all()), bool((np.asarray(exponent) < 0).any())
+    if whole:
+        return (base if falls and not _is_positive(base) else None), "divisor"
+    if falls:
+        return (None if _is_positive(base) else base), "positive"
+    return (None if _is_not_negative(base) else base), "root"
+
+
+_ROOM: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "divisor": lambda ops, value: ops.absolute(value),
+    "positive": lambda _ops, value: value,
+    # A root of 0 is 0: it counts as more than nothing.
+    "root": lambda ops, value: ops.add(value, ops.constant(_TINIEST)),
+    "exponent": lambda ops, value: ops.subtract(ops.constant(_LARGEST_EXPONENT), value),
+}
+"""By kind of argument, what is above 0 where it is in its range."""
 _SHAPES: Final = (
     "Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Broadcast", "Sqrt", "ReduceMean", "ReduceSum",
     "ReduceMax",

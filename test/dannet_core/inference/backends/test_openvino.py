@@ -117,6 +117,42 @@ def test_nan_that_openvino_would_make_a_label_is_refused(tmp_path, night_rgb):
             assert segmenter.segment(night_rgb).labels.max() < 19
 
 
+def spoiled(path, spoil):
+    """The tiny graph with some nodes and a ReLU behind its logits ``x``."""
+    onnx = pytest.importorskip("onnx")
+    write_tiny_onnx(path)
+    model = onnx.load(str(path))
+    constants = {"large": 1000.0, "rsqrt": -0.5, "huge": 1e15}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()
+    )
+    last = next(node for node in model.graph.node if "stride_logits" in node.output)
+    last.output[0] = "x"
+    for kind, inputs, output in spoil:
+        model.graph.node.append(onnx.helper.make_node(kind, inputs, [output]))
+    model.graph.node.append(onnx.helper.make_node("Relu", ["y"], ["stride_logits"]))
+    onnx.save(model, str(path))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        [("Log", ["x"], "y")],
+        [("Sqrt", ["x"], "y")],
+        [("Pow", ["x", "rsqrt"], "y")],
+        [("Mul", ["x", "large"], "l"), ("Exp", ["l"], "e"), ("Sub", ["e", "e"], "y")],
+        [("Mul", ["x", "huge"], "a"), ("Mul", ["a", "a"], "b"), ("Mul", ["b", "b"], "c"), ("Sub", ["c", "c"], "y")],
+    ],
+    ids=["log", "root", "power", "exponent", "overflow"],
+)
+def test_whatever_makes_nan_before_a_relu_gives_no_labels(tmp_path, night_rgb, spoil):
+    spoiled(tmp_path / "m.onnx", spoil)
+    with NightSegmenter(OnnxRuntimeBackend(tmp_path / "m.onnx", "cpu")) as segmenter, pytest.raises(NotFiniteError):
+        segmenter.segment(night_rgb)
+    with NightSegmenter.load(tmp_path / "m.onnx", device="cpu") as segmenter, pytest.raises(NotFiniteError):
+        segmenter.segment(night_rgb)
+
+
 def test_weights_that_are_no_numbers_run_in_onnx_runtime(tiny_onnx, tmp_path, night_rgb):
     data = tiny_onnx.read_bytes().replace(np.float32(write_weights()).tobytes(), np.float32(np.nan).tobytes())
     (tmp_path / "m.onnx").write_bytes(data)
