@@ -60,8 +60,8 @@ class Bag:
 
     @property
     def problems(self) -> list[str]:
-        """What is missing or could not be read so far."""
-        return [*self._source.problems, *self._problems]
+        """What is missing or could not be read so far, one line each, whatever names the bag has."""
+        return [_one_line(problem) for problem in (*self._source.problems, *self._problems)]
 
     @property
     def topics(self) -> list[BagTopic]:
@@ -265,7 +265,7 @@ def open_bag(path: Path, *, lenient: bool = False) -> Iterator[Bag]:
     source = _open(path)
     try:
         if source.problems and not lenient:
-            raise _failure(path, "; ".join(source.problems))
+            raise _failure(path, _one_line("; ".join(source.problems)))
         yield Bag(source, path, lenient)
     finally:
         source.close()
@@ -302,8 +302,8 @@ def stamp_ns(header: Any) -> int:
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _one_line(said: Exception | str) -> str:
+    return " ".join(str(said).split()) or type(said).__name__
 
 
 def read_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:

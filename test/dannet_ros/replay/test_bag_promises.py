@@ -145,6 +145,20 @@ def check(folder: Path, drive: Drive, *, untouched: bool) -> None:
         assert problems
 
 
+def test_whatever_metadata_says_a_problem_is_one_line(drive_of: Any, tmp_path: Path) -> None:
+    drive = drive_of(KINDS[0])
+    for path in places(drive.metadata):
+        *parents, last = path
+        tree = copy.deepcopy(drive.metadata)
+        parent = tree
+        for key in parents:
+            parent = parent[key]
+        parent[last] = "two\nlines"
+        drive.write(tmp_path / "bag", yaml.dump(tree), drive.files)
+        _, problems = read(tmp_path / "bag")
+        assert not any("\n" in problem for problem in problems), (path, problems)
+
+
 @FUZZ
 @given(kind=st.sampled_from(KINDS), changes=edits())
 def test_edited_metadata_costs_no_frame(drive_of: Any, tmp_path: Path, kind: Any, changes: Any) -> None:
