@@ -26,7 +26,7 @@ class Settings:
         "auto: tensorrt where it and a GPU are at hand, else tensorrt_rtx", "auto", choices=("auto", *FLAVOURS)
     )
     workspace: int = option("memory in MiB that layers may use; 0 = all there is", 0, limits=(0, 1 << 20))
-    targets: list[str] = option("tensorrt_rtx: compute capabilities, e.g. 7.5 8.6; none: 8.0 and later", [])
+    targets: list[str] = option("tensorrt_rtx: compute capabilities, e.g. 7.5 8.6; none: all it knows from 8.0 on", [])
     timing_cache: Path | None = option("tensorrt: file that keeps timings between builds; unset: beside OUT", None)
     on_mismatch: str = option("what to do with an engine there that does not fit", "rebuild", choices=ON_MISMATCH)
     frames: list[Path] = option("images, or folders of them, to try the graph on; dark and bright ones always are", [])
@@ -47,7 +47,7 @@ def run(settings: Settings) -> int:
     for reason in engine.reasons:
         print(f"built again: {reason}")
     info = engine.info
-    where = info.gpu or ", ".join(info.targets) or "compute capability 8.0 and later"
+    where = info.gpu or ", ".join(info.targets) or "every compute capability from 8.0 on that it knows"
     how = f"built in {engine.seconds:.1f} s" if engine.built else "was there and fits"
     print(
         f"{engine.path}: {how}: {info.flavour} {info.flavour_version}, {info.precision}, "

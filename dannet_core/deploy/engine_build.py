@@ -53,7 +53,7 @@ class BuildOptions:
     Attributes:
         flavour: ``tensorrt``, ``tensorrt_rtx``, or ``auto``: TensorRT where it is installed and a GPU is at hand.
         workspace_mib: memory in MiB that layers may use besides weights and activations; 0 = all there is.
-        targets: compute capabilities such as ``8.6`` that TensorRT for RTX is to build for; none = 8.0 and later.
+        targets: compute capabilities such as ``8.6`` for TensorRT for RTX to build for; none = its own from 8.0 on.
         timing_cache: file that keeps TensorRT's timings from build to build; None = one beside the engine.
         on_mismatch: what to do with an engine of that name that does not fit: ``rebuild`` or ``refuse``.
         frames: 1 x 3 x H x W float32 to try the graph on, besides a black, a dark and a white picture; with some, it is
@@ -202,6 +202,8 @@ def _wanted(flavour: Flavour, graph: OnnxGraph, options: BuildOptions) -> Engine
             f"{flavour}: found no NVIDIA GPU, and TensorRT builds on the GPU that the engine will run on: "
             "build there, or use flavour tensorrt_rtx, which builds on any machine"
         )
+    if not options.targets:
+        flavour.check_gpu(running)
     return EngineInfo(
         flavour=flavour.name,
         flavour_version=flavour.version,

@@ -40,7 +40,7 @@ class PlanOptions:
 
     Attributes:
         workspace_mib: memory in MiB that layers may use besides weights and activations; 0 = all there is.
-        targets: compute capabilities such as ``8.6`` that TensorRT for RTX is to build for; none = 8.0 and later.
+        targets: compute capabilities such as ``8.6`` for TensorRT for RTX to build for; none = its own from 8.0 on.
         timing_cache: file with TensorRT's timings of earlier builds, read and written; None = none is kept.
     """
 

@@ -17,7 +17,7 @@ from dannet_core.metadata import KEY_PREFIX, ModelMetadata
 FORMAT_VERSION: Final = 1
 FLAVOURS: Final = ("tensorrt", "tensorrt_rtx")
 PORTABLE_FROM: Final = (8, 0)
-"""Without targets, TensorRT for RTX builds for this compute capability and later ones."""
+"""Without targets, TensorRT for RTX builds for those of its compute capabilities that are not older than this one."""
 MAX_SIDE_FILE_BYTES: Final = 1 << 20
 _DIGITS: Final = frozenset("0123456789abcdef")
 
@@ -43,7 +43,7 @@ class EngineInfo:
         flavour_version: its version, e.g. ``10.3.0``; a plan runs with exactly this one.
         gpu: name of the GPU it was built on; None where it does not matter (TensorRT for RTX).
         compute_capability: of that GPU, e.g. ``9.0``; None likewise.
-        targets: compute capabilities that TensorRT for RTX was told to build for; empty = 8.0 and later.
+        targets: compute capabilities that TensorRT for RTX was told to build for; empty = those of its own from 8.0 on.
         workspace_mib: memory that layers were allowed to use, in MiB; 0 = all there is.
         precision: ``fp32``, ``fp16`` or ``int8``, as in the graph.
         onnx_sha256: of the `.onnx` file it was built from.
@@ -89,12 +89,20 @@ class Running:
         flavour_version: the installed version.
         gpu: the GPU's name, as its driver gives it; None without one.
         compute_capability: e.g. ``8.7``; None without a GPU.
+        known: compute capabilities that the flavour has kernels for, oldest first; empty for TensorRT, which builds on
+            the GPU itself.
     """
 
     flavour: str
     flavour_version: str
     gpu: str | None
     compute_capability: str | None
+    known: tuple[str, ...] = ()
+
+    @property
+    def is_unknown_gpu(self) -> bool:
+        """Whether TensorRT for RTX has no kernels for the GPU that is here, whatever the targets."""
+        return self.flavour == "tensorrt_rtx" and self.gpu is not None and self.compute_capability not in self.known
 
 
 class Difference(NamedTuple):
@@ -198,23 +206,21 @@ def check_engine(info: EngineInfo, running: Running) -> list[Difference]:
         for name in names
         if getattr(info, name) != getattr(running, name)
     ]
-    if info.flavour == "tensorrt_rtx" and not _is_targeted(info.targets, running.compute_capability):
-        found.append(Difference("targets", info.targets or "8.0 and later", running.compute_capability))
+    if info.flavour == "tensorrt_rtx":
+        targets = info.targets or portable_targets(running.known)
+        if running.compute_capability not in targets:
+            found.append(Difference("targets", targets, running.compute_capability))
     return found
+
+
+def portable_targets(known: Sequence[str]) -> tuple[str, ...]:
+    """Those of a flavour's compute capabilities that an engine without targets runs on."""
+    return tuple(one for one in known if tuple(map(int, one.split("."))) >= PORTABLE_FROM)
 
 
 def describe(differences: Sequence[Difference]) -> str:
     """Differences in one line."""
     return "; ".join(map(str, differences))
-
-
-def _is_targeted(targets: tuple[str, ...], compute_capability: str | None) -> bool:
-    if compute_capability is None:
-        return False
-    if targets:
-        return compute_capability in targets
-    major, minor = compute_capability.split(".")
-    return (int(major), int(minor)) >= PORTABLE_FROM
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from dannet_core.errors import BackendError, SettingsError, require
-from dannet_core.inference.engine_file import FLAVOURS, Running
+from dannet_core.inference.engine_file import FLAVOURS, Running, portable_targets
 from dannet_core.inference.gpu import find_gpu
 
 INSTALL: Final = {"tensorrt": "pip install tensorrt", "tensorrt_rtx": "pip install tensorrt-rtx-cu13"}
@@ -26,7 +26,7 @@ class Flavour:
     |---|---|---|---|
     | strongly typed network | a flag | always | always |
     | building | on the GPU it will run on | likewise | on any machine |
-    | compute capability | the GPU's | the GPU's | a list of targets, or 8.0 and later |
+    | compute capability | the GPU's | the GPU's | a list of targets, or all it knows from 8.0 on |
     | timing cache | yes | yes | no: tactics are chosen when it first runs |
     | kernels compiled while running | no | no | yes: keep its runtime cache |
 
@@ -90,7 +90,27 @@ class Flavour:
         """What an engine would run with on GPU number ``device``; its GPU is None where there is none."""
         gpu = find_gpu(device)
         name, capability = (None, None) if gpu is None else gpu
-        return Running(self.name, self.version, name, capability)
+        return Running(self.name, self.version, name, capability, self.known_targets())
+
+    def check_gpu(self, running: Running) -> None:
+        """Refuse to build without targets on a machine whose GPU could not run the engine; without a GPU all is well.
+
+        Raises:
+            BackendError: the flavour has no kernels for that GPU, or leaves it out unless it is asked for.
+        """
+        capability, portable = running.compute_capability, portable_targets(running.known)
+        if not self.is_rtx or capability is None or capability in portable:
+            return
+        here = f"{running.gpu} (compute capability {capability})"
+        if running.is_unknown_gpu:
+            raise BackendError(
+                f"{self}: has no kernels for {here}, only for {', '.join(running.known)}: that GPU needs flavour "
+                f"tensorrt ({INSTALL['tensorrt']}); give targets to build for another machine's GPU"
+            )
+        raise BackendError(
+            f"{self}: builds for {', '.join(portable)} unless targets say otherwise, and here is {here}: "
+            f"give targets {capability} to build for it"
+        )
 
     def error_log(self) -> Any:
         """An ``ILogger`` whose ``take()`` gives the first errors since the last call, one line; empty when none."""

@@ -58,9 +58,11 @@ def check_fits(info: EngineInfo, running: Running, path: str | Path) -> None:
         raise EngineError(f"{path}: no NVIDIA GPU or no driver here: run the .onnx it was built from")
     differences = check_engine(info, running)
     if differences:
+        build = "build it here with `dannet build_engine`"
+        if running.is_unknown_gpu:
+            build = f"{running.gpu} needs an engine of flavour tensorrt (`dannet build_engine --flavour tensorrt`)"
         raise EngineError(
-            f"{path}: does not fit: {describe(differences)}: build it here with `dannet build_engine`, or run the "
-            ".onnx it was built from"
+            f"{path}: does not fit: {describe(differences)}: {build}, or run the .onnx or .safetensors it came from"
         )
 
 

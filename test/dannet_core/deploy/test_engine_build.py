@@ -23,6 +23,7 @@ from dannet_core.errors import BackendError, ModelFileError, OutputError, Settin
 from dannet_core.file_lock import locked
 from dannet_core.inference import tensorrt_flavour
 from dannet_core.inference.engine_file import Binding, read_engine_info, read_plan, side_file
+from dannet_core.inference.gpu import Gpu
 from dannet_core.inference.tensorrt_flavour import Flavour
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13")
@@ -200,6 +201,17 @@ def test_tensorrt_without_a_gpu_says_what_builds_instead(monkeypatch, tiny_onnx,
     with pytest.raises(BackendError, match=r"tensorrt 10\.3\.0: found no NVIDIA GPU.*use flavour tensorrt_rtx"):
         build_engine(tiny_onnx, tmp_path / "x.engine", BuildOptions(flavour="tensorrt"))
     assert names(tmp_path) == []
+
+
+def test_rtx_is_not_built_on_a_gpu_it_cannot_run_on_unless_for_another(monkeypatch, tiny_onnx, tmp_path):
+    monkeypatch.setattr(tensorrt_flavour, "find_gpu", lambda _device=0: Gpu("NVIDIA H100", "9.0"))
+    with pytest.raises(BackendError, match=r"NVIDIA H100 .*needs flavour tensorrt"):
+        build_engine(tiny_onnx, tmp_path / "x.engine", RTX)
+    with pytest.raises(BackendError, match=r"NVIDIA H100 .*needs flavour tensorrt"):
+        cached_engine(tiny_onnx, tmp_path, RTX)
+    assert names(tmp_path) == []
+    for_others = BuildOptions(flavour="tensorrt_rtx", targets=("8.6",))
+    assert build_engine(tiny_onnx, tmp_path / "x.engine", for_others).info.targets == ("8.6",)
 
 
 def test_mistakes_are_named_before_anything_is_built(tiny_onnx, tmp_path):

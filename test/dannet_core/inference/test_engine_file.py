@@ -21,7 +21,8 @@ from dannet_core.metadata import ModelMetadata
 
 PLAN = b"plan" * 100
 TENSORRT = Running("tensorrt", "10.3.0", "Orin", "8.7")
-RTX = Running("tensorrt_rtx", "1.7.1", "RTX 4090", "8.9")
+KNOWN = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+RTX = Running("tensorrt_rtx", "1.7.1", "RTX 4090", "8.9", KNOWN)
 
 
 @pytest.fixture
@@ -139,10 +140,21 @@ def test_an_rtx_engine_belongs_to_its_targets_on_any_gpu_name(info):
     assert describe(check_engine(rtx.replace(targets=("8.6", "12.0")), RTX)) == (
         "targets: the engine has 8.6, 12.0, here it is '8.9'"
     )
-    turing = Running("tensorrt_rtx", "1.7.1", "RTX 2080", "7.5")
+    turing = Running("tensorrt_rtx", "1.7.1", "RTX 2080", "7.5", KNOWN)
     assert [d.field for d in check_engine(rtx, turing)] == ["targets"]
     assert check_engine(rtx.replace(targets=("7.5",)), turing) == []
-    assert [d.field for d in check_engine(rtx, Running("tensorrt_rtx", "1.7.1", None, None))] == ["targets"]
+    assert [d.field for d in check_engine(rtx, Running("tensorrt_rtx", "1.7.1", None, None, KNOWN))] == ["targets"]
+
+
+@pytest.mark.parametrize(("gpu", "capability"), [("H100", "9.0"), ("Orin", "8.7"), ("B200", "10.0"), ("Next", "13.0")])
+def test_an_rtx_engine_does_not_fit_a_gpu_that_its_flavour_has_no_kernels_for(info, gpu, capability):
+    rtx = info.replace(flavour="tensorrt_rtx", flavour_version="1.7.1", gpu=None, compute_capability=None)
+    here = Running("tensorrt_rtx", "1.7.1", gpu, capability, KNOWN)
+    assert here.is_unknown_gpu
+    assert not RTX.is_unknown_gpu
+    assert describe(check_engine(rtx, here)) == (
+        f"targets: the engine has 8.0, 8.6, 8.9, 12.0, 12.1, here it is '{capability}'"
+    )
 
 
 def test_nothing_is_written_into_a_folder_that_is_not_there(info, tmp_path):

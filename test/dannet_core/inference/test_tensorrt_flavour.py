@@ -24,6 +24,34 @@ def test_rtx_names_its_targets_and_refuses_others(rtx):
         rtx.target("6.1")
 
 
+def on_gpu(monkeypatch, name: str, capability: str) -> None:
+    monkeypatch.setattr(tensorrt_flavour, "find_gpu", lambda _device=0: Gpu(name, capability))
+
+
+@pytest.mark.parametrize("capability", ["8.0", "8.6", "8.9", "12.0", "12.1"])
+def test_rtx_builds_without_targets_for_a_gpu_it_knows(rtx, monkeypatch, capability):
+    on_gpu(monkeypatch, "RTX", capability)
+    assert rtx.running().known == rtx.known_targets()
+    rtx.check_gpu(rtx.running())
+
+
+@pytest.mark.parametrize(("name", "capability"), [("NVIDIA H100", "9.0"), ("Orin", "8.7"), ("NVIDIA B200", "10.0")])
+def test_rtx_refuses_a_gpu_it_has_no_kernels_for_and_says_which_flavour_that_needs(rtx, monkeypatch, name, capability):
+    on_gpu(monkeypatch, name, capability)
+    said = rf"has no kernels for {name} \(compute capability {capability}\), only for 7.5, 8.0, .* flavour tensorrt "
+    with pytest.raises(BackendError, match=said):
+        rtx.check_gpu(rtx.running())
+    plain = Flavour("tensorrt", "10.3.0", rtx.module)
+    assert plain.running().known == ()
+    plain.check_gpu(plain.running())
+
+
+def test_rtx_asks_for_targets_where_it_would_leave_the_gpu_here_out(rtx, monkeypatch):
+    on_gpu(monkeypatch, "RTX 2080", "7.5")
+    with pytest.raises(BackendError, match=r"here is RTX 2080 \(compute capability 7.5\): give targets 7.5"):
+        rtx.check_gpu(rtx.running())
+
+
 def test_only_tensorrt_itself_has_a_timing_cache_and_needs_the_gpu(rtx):
     plain = Flavour("tensorrt", "10.3.0", rtx.module)
     assert (rtx.has_timing_cache, rtx.needs_gpu_to_build, rtx.has_runtime_cache) == (False, False, True)

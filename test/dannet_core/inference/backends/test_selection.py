@@ -6,9 +6,13 @@ import pytest
 
 from dannet_core import NightSegmenter
 from dannet_core.errors import BackendError, EngineError, ModelFileError
+from dannet_core.inference import tensorrt_flavour
 from dannet_core.inference.backends import selection
 from dannet_core.inference.backends.selection import choose, choose_reader
+from dannet_core.inference.backends.tensorrt import TensorRTBackend
+from dannet_core.inference.engine_file import Binding, EngineInfo, write_engine
 from dannet_core.inference.gpu import Gpu
+from dannet_core.metadata import ModelMetadata
 
 
 class Opened:
@@ -54,6 +58,36 @@ def test_what_does_not_open_is_passed_over_and_named(files, has_gpu):
         assert choice.why == "the best that runs here; not night.engine: .engine does not run"
     last = choose(files, "auto", opener(".engine", (".safetensors", "cuda"), ".onnx"))
     assert (last.backend.name, last.backend.device) == ("pytorch", "cpu")
+
+
+def test_an_rtx_engine_on_a_gpu_it_does_not_run_on_gives_way_to_pytorch_on_cuda(files, monkeypatch):
+    rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX: pip install tensorrt-rtx-cu13")
+    image, logits = Binding((1, 3, 64, 96), "float32"), Binding((1, 19, 8, 12), "float32")
+    info = EngineInfo(
+        flavour="tensorrt_rtx",
+        flavour_version=rtx.__version__,
+        gpu=None,
+        compute_capability=None,
+        targets=(),
+        workspace_mib=0,
+        precision="fp16",
+        onnx_sha256="0" * 64,
+        plan_sha256="",
+        plan_bytes=0,
+        inputs={"image": image},
+        outputs={"stride_logits": logits},
+        metadata=ModelMetadata("lraspp", "mobilenet_v3_large", relighting_width=0),
+    )
+    write_engine(files[".engine"], b"plan", info)
+    for module in (selection, tensorrt_flavour):
+        monkeypatch.setattr(module, "find_gpu", lambda _device=0: Gpu("NVIDIA H100", "9.0"))
+
+    def open_file(name, path, device):
+        return TensorRTBackend.open(path) if name == "tensorrt" else opener()(name, path, device)
+
+    choice = choose(files, "auto", open_file)
+    assert (choice.backend.name, choice.backend.device) == ("pytorch", "cuda")
+    assert "NVIDIA H100 needs an engine of flavour tensorrt" in choice.why
 
 
 def test_the_cpu_is_used_when_it_is_asked_for(files, has_gpu):

@@ -83,6 +83,14 @@ def test_an_engine_for_another_gpu_or_version_names_the_fields_and_the_way_out()
         assert part in str(error.value)
 
 
+def test_an_rtx_engine_on_a_gpu_without_kernels_names_the_flavour_that_gpu_needs():
+    engine = info(flavour="tensorrt_rtx", flavour_version="1.7.1", gpu=None, compute_capability=None)
+    h100 = Running("tensorrt_rtx", "1.7.1", "NVIDIA H100", "9.0", ("8.0", "8.9", "12.0"))
+    with pytest.raises(EngineError, match=r"targets: .* here it is '9.0': NVIDIA H100 needs .* --flavour tensorrt`"):
+        check_fits(engine, h100, "m.engine")
+    check_fits(engine, Running("tensorrt_rtx", "1.7.1", "RTX 4090", "8.9", ("8.0", "8.9")), "m.engine")
+
+
 def test_where_there_is_no_gpu_that_is_all_there_is_to_say():
     with pytest.raises(EngineError, match=r"m.engine: no NVIDIA GPU or no driver here: run the .onnx"):
         check_fits(info(), Running("tensorrt", "10.3.0", None, None), "m.engine")
