@@ -64,7 +64,9 @@ class Measurement:
         memory_mib: what ``memory_kind`` says, after the last frame.
         memory_kind: ``gpu`` or ``process`` (resident set).
         flops: floating point operations of the network for one frame; None where torch is not there to count.
-        network_tflop_per_s: from them and the stage ``infer`` (``device_infer`` where there is one).
+        network_tflop_per_s: from them and the network's own time: the stage ``device_infer`` where the network's
+            device timed itself, ``infer`` where frames do not overlap; None where they do and nothing timed the
+            network, because ``infer`` is then what was left to wait for.
         share_of_matmul: of ``matmul_tflop_per_s``, measured in the same run.
         matmul_tflop_per_s: of a large matrix product in ``matmul_precision``.
         matmul_precision: ``fp16`` on CUDA, ``fp32`` on the CPU.
@@ -154,8 +156,10 @@ def with_rates(measurement: Measurement, metadata: ModelMetadata) -> Measurement
     flops = _flops(metadata, measurement.input_size)
     if flops is None:
         return measurement
-    stages, ceiling = measurement.stages_ms, measurement.matmul_tflop_per_s
-    rate = flops / 1e12 / (stages.get("device_infer", stages["infer"]) / 1e3)
+    network_ms = _network_ms(measurement)
+    if network_ms is None:
+        return dataclasses.replace(measurement, flops=flops)
+    rate, ceiling = flops / 1e12 / (network_ms / 1e3), measurement.matmul_tflop_per_s
     share = None if ceiling is None else rate / ceiling
     return dataclasses.replace(measurement, flops=flops, network_tflop_per_s=rate, share_of_matmul=share)
 
@@ -271,6 +275,12 @@ def _memory(segmenter: NightSegmenter) -> tuple[float, str]:
         return on_gpu, "gpu"
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20), "process"
+
+
+def _network_ms(measurement: Measurement) -> float | None:
+    """Time of the network alone; None where only the wait after ``submit`` is known."""
+    stages, overlaps = measurement.stages_ms, measurement.overlapped_frames_per_s is not None
+    return stages.get("device_infer", None if overlaps else stages["infer"])
 
 
 def _flops(metadata: ModelMetadata, input_size: tuple[int, int]) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dannet_core.atomic_files import write_whole
 from dannet_core.errors import ModelFileError, OutputError, SettingsError, require
@@ -20,6 +18,7 @@ from dannet_core.inference.presets import PRESETS, InferenceSettings
 from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet
 from dannet_core.networks.dannet import upsample
+from dannet_core.networks.folding import beyond_half, fold_batch_norms
 from dannet_core.pixels import MAX_SIDE, MIN_SIDE
 
 INPUT_NAME: Final = "image"
@@ -196,25 +195,9 @@ def prepare(net: DANNet, precision: str) -> DANNet:
                 setattr(parent, name, MatrixPool(child.output_size))
     if precision == "fp32":
         return prepared
-    halved = prepared.half()
-    for name, parameter in halved.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise SettingsError(
-                f"precision: got 'fp16', but weight '{name}' exceeds its largest number 65504: use fp32"
-            )
-    return halved
-
-
-def fold_batch_norms(net: nn.Module) -> None:
-    """Fold every batch norm into the convolution that is registered before it, in place; ``net`` is in eval mode."""
-    for parent in list(net.modules()):
-        children = list(parent.named_children())
-        for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):
-            if not (isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)):
-                continue
-            folded = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
-            setattr(parent, conv_name, folded)
-            setattr(parent, norm_name, nn.Identity())
+    if (weight := beyond_half(prepared)) is not None:
+        raise SettingsError(f"precision: got 'fp16', but weight '{weight}' exceeds its largest number 65504: use fp32")
+    return prepared.half()
 
 
 def strip_traces(model: Any) -> None:

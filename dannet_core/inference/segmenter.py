@@ -134,9 +134,7 @@ class NightSegmenter:
     def set_profiling(self, on: bool) -> bool:
         """Let a device time its stages (``device_...`` in `Prediction.timings_ms`); False where it cannot."""
         switch = getattr(self._backend, "set_profiling", None)
-        if switch is not None:
-            switch(on)
-        return switch is not None
+        return switch is not None and bool(switch(on))
 
     @property
     def settings(self) -> InferenceSettings:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,41 +17,18 @@ import numpy.typing as npt
 from dannet_core.errors import BackendError, SettingsError, first_line, require
 from dannet_core.inference.backends.backend import StrideOutput
 from dannet_core.inference.backends.cuda_errors import engine_error
+from dannet_core.inference.backends.driver_kernels import open_kernels
+from dannet_core.inference.backends.frame_runner import STAGES
 from dannet_core.inference.backends.torch_frame import TorchFrame
 from dannet_core.inference.backends.torch_graph import TorchGraph
+from dannet_core.inference.backends.torch_kernels import KernelFrame, check_agreement
+from dannet_core.inference.backends.torch_options import TorchOptions, decide, set_up_process
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameRequest, FrameResult
 from dannet_core.metadata import ModelMetadata
 
 INSTALL: Final = "pip install 'dannet_ros[train]'"
 _NOTHING: Final = contextlib.nullcontext()
-PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
-
-
-@dataclass(frozen=True)
-class TorchOptions:
-    """How torch is to run a network.
-
-    Attributes:
-        precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``: fp16 on CUDA, fp32 on the CPU.
-        channels_last: memory order that tensor cores like; None = on CUDA.
-        compile: let torch compile the network; the first frames of a size then take minutes.
-        graph: start the network as one CUDA graph per input size.
-        on_device: do what comes before and after the network on the device too; None = on CUDA.
-
-    Raises:
-        SettingsError: on construction: an unknown precision.
-    """
-
-    precision: str = "auto"
-    channels_last: bool | None = None
-    compile: bool = False
-    graph: bool = True
-    on_device: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise SettingsError(f"precision: got '{self.precision}', expected one of {', '.join(PRECISIONS)}")
 
 
 class PyTorchBackend:
@@ -58,6 +36,7 @@ class PyTorchBackend:
 
     Attributes:
         options: with every "auto" and None decided.
+        remark: what is not as it would be at best, for whoever asks why this backend was chosen.
     """
 
     name = "pytorch"
@@ -70,10 +49,13 @@ class PyTorchBackend:
         """Run a network that is there already, e.g. one in training: it is put into eval mode.
 
         Args:
-            net: a `dannet_core.networks.DANNet` on ``device``. It is converted in place unless it stays in float32.
+            net: a `dannet_core.networks.DANNet` on ``device``. It is converted in place where the options say so.
             metadata: describes it.
             device: where it is.
             options: None = as it is, on the CPU paths.
+
+        Raises:
+            SettingsError: a weight is too large for fp16.
         """
         self._torch: Any = require("torch", "run networks", INSTALL)
         self.metadata = metadata
@@ -84,17 +66,21 @@ class PyTorchBackend:
         self._dtype = {"fp16": self._torch.float16, "bf16": self._torch.bfloat16}.get(
             self.options.precision, self._torch.float32
         )
-        if self._dtype != self._torch.float32:
-            self._net = self._net.to(self._dtype)
-        if self.options.channels_last:
-            self._net = self._net.to(memory_format=self._torch.channels_last)
+        self._convert()
         self._run: Any = self._torch.compile(self._net.at_stride) if self.options.compile else self._net.at_stride
         if self.options.graph:
-            self._run = TorchGraph(self._torch, self._run)
-        self._frame = TorchFrame(metadata, device)
+            self._run = TorchGraph(self._torch, self._run, self._prepared)
         self._flying: deque[_Flight] = deque()
         self._staging: list[Any] = [None] * self.max_in_flight
         self._turn = 0
+        self._new_mark: Callable[[], Any] | None = None
+        if device.startswith("cuda"):
+            self._new_mark = lambda: self._torch.cuda.Event(enable_timing=True)
+        self._profile = False
+        self.remark = ""
+        self._frame: TorchFrame | KernelFrame = TorchFrame(metadata, device)
+        if self.options.kernels:
+            self._take_kernels(self._frame)
 
     @classmethod
     def open(
@@ -114,13 +100,20 @@ class PyTorchBackend:
             ModelFileError: the file is damaged or is not a DANNet model.
         """
         torch = require("torch", "run .safetensors models", INSTALL)
+        from dannet_core.networks.folding import beyond_half, fold_batch_norms
         from dannet_core.networks.weights import load_metadata, load_weights
 
         chosen = _choose_device(torch, device)
-        if threads > 0:
-            torch.set_num_threads(threads)
-        decided = _decide(options or TorchOptions(), chosen.startswith("cuda"))
-        return cls(load_weights(path).to(chosen), load_metadata(path), chosen, decided)
+        set_up_process(torch, chosen, threads)
+        wanted, net = options or TorchOptions(), load_weights(path)
+        decided, remark = decide(wanted, chosen.startswith("cuda")), ""
+        if decided.fold:
+            fold_batch_norms(net.eval())
+        if wanted.precision == "auto" and decided.precision == "fp16" and (name := beyond_half(net)) is not None:
+            decided, remark = dataclasses.replace(decided, precision="fp32"), f"in fp32: weight '{name}' exceeds fp16"
+        backend = cls(net.to(chosen), load_metadata(path), chosen, decided)
+        backend.remark = "; ".join(filter(None, (remark, backend.remark)))
+        return backend
 
     def infer(self, image: npt.NDArray[np.float32], with_relit: bool) -> StrideOutput:
         """See `Backend.infer`."""
@@ -142,18 +135,24 @@ class PyTorchBackend:
         if len(self._flying) == self.max_in_flight:
             raise BackendError(f"submit: {self.max_in_flight} frames are in flight: collect one first")
         start_s = time.perf_counter()
+        frame: Any = self._frame
         with self._guarded():
-            rgb = self._frame.upload(camera, self._pinned(camera))
-            relit, logits = self._network(self._frame.preprocess(rgb, request))
+            marks = [self._mark()]
+            picture = frame.upload(camera, self._pinned(camera))
+            marks.append(self._mark())
+            image = frame.preprocess(picture, request)
+            marks.append(self._mark())
+            relit, logits = self._network(image)
+            marks.append(self._mark())
             # A graph writes its outputs to the same place every time.
             logits, relit = logits[0].clone(), relit[0].clone() if request.with_relit else None
-            outputs = self._frame.postprocess(logits, rgb, request)
+            outputs = frame.postprocess(logits, picture, request)
+            marks.append(self._mark())
             host = {name: self._download(output) for name, output in outputs.items()}
-            done = self._torch.cuda.Event() if self.device.startswith("cuda") else None
-            if done is not None:
-                done.record()
+            marks.append(self._mark())
+            done = self._done()
         submitting_ms = (time.perf_counter() - start_s) * 1e3
-        self._flying.append(_Flight(host, TorchStride(logits, relit), done, submitting_ms))
+        self._flying.append(_Flight(host, TorchStride(logits, relit), done, submitting_ms, marks))
 
     def collect(self) -> FrameResult:
         """See `FrameBackend.collect`."""
@@ -170,7 +169,7 @@ class PyTorchBackend:
             "preprocess": flight.submitting_ms,
             "infer": (waited_s - start_s) * 1e3,
             "postprocess": (time.perf_counter() - waited_s) * 1e3,
-        }
+        } | flight.stage_times()
         finite = bool(arrays.pop("finite")[0])
         return FrameResult(arrays.pop("labels"), arrays, flight.stride, timings_ms, finite)
 
@@ -178,6 +177,24 @@ class PyTorchBackend:
     def precision(self) -> str:
         """What the network computes in."""
         return self.options.precision
+
+    @property
+    def ends_by(self) -> str:
+        """What does what comes before and after the network on the device: ``kernels`` or ``torch``."""
+        return "kernels" if isinstance(self._frame, KernelFrame) else "torch"
+
+    def set_profiling(self, on: bool) -> bool:
+        """Let frames say what each stage takes on the GPU (``device_infer`` and so on); False where there is none.
+
+        Raises:
+            BackendError: frames are in flight.
+        """
+        if self._new_mark is None:
+            return False
+        if self._flying:
+            raise BackendError(f"profiling: {len(self._flying)} frames are in flight: collect them first")
+        self._profile = on
+        return True
 
     def graph_state(self) -> str:
         """Why the network is not started as a CUDA graph; empty when it is."""
@@ -199,10 +216,60 @@ class PyTorchBackend:
         if self.device.startswith("cuda"):
             self._torch.cuda.empty_cache()
 
+    def _convert(self) -> None:
+        from dannet_core.networks.folding import beyond_half, fold_batch_norms
+
+        if self.options.fold:
+            fold_batch_norms(self._net)
+        if self._dtype == self._torch.float16 and (name := beyond_half(self._net)) is not None:
+            raise SettingsError(
+                f"precision: got 'fp16', but weight '{name}' exceeds its largest number 65504: use fp32"
+            )
+        if self._dtype != self._torch.float32:
+            self._net = self._net.to(self._dtype)
+        if self.options.channels_last:
+            self._net = self._net.to(memory_format=self._torch.channels_last)
+
+    def _take_kernels(self, operations: TorchFrame) -> None:
+        """Do both ends by the project's kernels if they compile here and compute what torch operations do."""
+        half = self._dtype == self._torch.float16
+        try:
+            with self._guarded():
+                self._torch.empty(1, device=self.device)  # makes the context current
+                launcher = open_kernels(self._torch, self.device)
+                kernels = KernelFrame(self._torch, self.metadata, self.device, launcher, half=half)
+                check_agreement(self._torch, kernels, operations, self.metadata)
+        except BackendError as error:
+            if getattr(error, "fatal", False):
+                raise
+            self.remark = f"torch operations around the network: {error}"
+        else:
+            self._frame = kernels
+
     def _network(self, image: Any) -> tuple[Any, Any]:
-        order = self._torch.channels_last if self.options.channels_last else self._torch.contiguous_format
-        relit, stride_logits, _ = self._run(image.to(dtype=self._dtype, memory_format=order))
+        relit, stride_logits, _ = self._run(image if self.options.graph else self._prepared(image))
         return relit, stride_logits
+
+    def _prepared(self, image: Any) -> Any:
+        """In the network's type and memory order."""
+        order = self._torch.channels_last if self.options.channels_last else self._torch.contiguous_format
+        return image.to(dtype=self._dtype, memory_format=order)
+
+    def _mark(self) -> Any:
+        """A mark in the stream for profiling; None without."""
+        if not self._profile or self._new_mark is None:
+            return None
+        mark = self._new_mark()
+        mark.record()
+        return mark
+
+    def _done(self) -> Any:
+        """A mark to wait for without keeping a core busy; None on the CPU."""
+        if not self.device.startswith("cuda"):
+            return None
+        done = self._torch.cuda.Event(blocking=True)
+        done.record()
+        return done
 
     def _download(self, output: Any) -> Any:
         """Begin to copy to pinned memory, which torch keeps and hands out again."""
@@ -243,6 +310,14 @@ class _Flight:
     stride: TorchStride
     done: Any
     submitting_ms: float
+    marks: list[Any]
+
+    def stage_times(self) -> dict[str, float]:
+        """What each stage took on the device, in ms; empty without marks."""
+        if self.marks[0] is None:
+            return {}
+        spans = zip(STAGES, self.marks, self.marks[1:], strict=False)
+        return {f"device_{stage}": float(begin.elapsed_time(end)) for stage, begin, end in spans}
 
 
 class TorchStride:
@@ -260,13 +335,6 @@ class TorchStride:
         if self._relit is None:
             raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
         return np.asarray(self._relit.float().cpu().numpy())
-
-
-def _decide(options: TorchOptions, on_cuda: bool) -> TorchOptions:
-    precision = options.precision if options.precision != "auto" else "fp16" if on_cuda else "fp32"
-    channels_last = on_cuda if options.channels_last is None else options.channels_last
-    on_device = on_cuda if options.on_device is None else options.on_device
-    return TorchOptions(precision, channels_last, options.compile, options.graph and on_cuda, on_device)
 
 
 def _choose_device(torch: Any, device: str) -> str:

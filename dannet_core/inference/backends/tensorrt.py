@@ -107,7 +107,7 @@ class TensorRTBackend:
         """See `FrameBackend.collect`."""
         return self._run(lambda runner: runner.collect())
 
-    def set_profiling(self, on: bool) -> None:
+    def set_profiling(self, on: bool) -> bool:
         """Let frames say what each stage takes on the GPU (``device_upload`` and so on); no graphs meanwhile."""
 
         def switch(runner: FrameRunner) -> None:
@@ -116,6 +116,7 @@ class TensorRTBackend:
             runner.profile = on
 
         self._run(switch)
+        return True
 
     def graph_state(self) -> str:
         """Why frames are not started as graphs; empty when they are."""

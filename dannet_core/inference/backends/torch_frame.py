@@ -15,8 +15,8 @@ from dannet_core.inference.taps import Taps, resize_taps
 from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import IMAGENET_MEAN, IMAGENET_STD
 
-CHANNELS: Final = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2], "bgra8": [2, 1, 0], "mono8": [0, 0, 0]}
-"""Encodings that become RGB by picking channels; the others are decoded on the CPU first."""
+CHANNELS: Final = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+"""Encodings that become RGB by picking channels, and their bytes a pixel; the others are decoded on the CPU first."""
 TABLES_KEPT: Final = 16
 
 
@@ -40,16 +40,16 @@ class TorchFrame:
             camera: any encoding.
             staging: a pinned uint8 tensor of at least the picture's bytes, to copy without waiting; None = copy now.
         """
-        channels = CHANNELS.get(camera.encoding)
-        if channels is None:
-            camera, channels = CameraImage.from_rgb(camera.to_rgb()), CHANNELS["rgb8"]
-        data = self._torch.from_numpy(_writable(camera.data[: camera.num_bytes]))
-        if staging is not None:
-            data = staging[: data.numel()].copy_(data)
-        per_pixel = {"mono8": 1, "rgb8": 3, "bgr8": 3}.get(camera.encoding, 4)
+        if camera.encoding not in CHANNELS:
+            camera = CameraImage.from_rgb(camera.to_rgb())
+        on_device = copy_to_device(self._torch, camera, self._device, staging)
+        per_pixel = CHANNELS[camera.encoding]
         shape, strides = (camera.height, camera.width, per_pixel), (camera.step, per_pixel, 1)
-        on_device = data.to(self._device, non_blocking=staging is not None)
-        return on_device.as_strided(shape, strides)[..., channels]
+        # Slices and flips: an index made of a list would be copied from the CPU every time, and waited for.
+        pixels = on_device.as_strided(shape, strides)[..., :3]
+        if camera.encoding == "mono8":
+            return pixels.expand(-1, -1, 3)
+        return pixels.flip(-1) if camera.encoding.startswith("bgr") else pixels
 
     def preprocess(self, rgb: Any, request: FrameRequest) -> Any:
         """H x W x 3 uint8 on the device to 1 x 3 x h x w float32, as `dannet_core.inference.preprocess`."""
@@ -123,6 +123,14 @@ class TorchFrame:
 
     def _table(self, values: Any) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+
+
+def copy_to_device(torch: Any, camera: CameraImage, device: str, staging: Any = None) -> Any:
+    """A camera's bytes as a flat uint8 tensor on the device; see `TorchFrame.upload`."""
+    data = torch.from_numpy(_writable(camera.data[: camera.num_bytes]))
+    if staging is not None:
+        data = staging[: data.numel()].copy_(data)
+    return data.to(device, non_blocking=staging is not None)
 
 
 def _filter(picture: Any, axis: int, indices: Any, weights: Any) -> Any:

@@ -69,6 +69,18 @@ def test_the_share_of_the_matmul_rate_follows_from_flops_and_the_networks_own_ti
     assert timed_by_device.network_tflop_per_s == pytest.approx(2 * rated.network_tflop_per_s)
 
 
+def test_the_wait_after_submit_is_not_taken_for_the_networks_time():
+    pytest.importorskip("torch", reason="counting needs torch")
+    metadata = ModelMetadata("refinenet", "resnet18", relighting_width=8)
+    waited = with_rates(measurement(overlapped_frames_per_s=90.0), metadata)
+    assert waited.flops > 0
+    assert (waited.network_tflop_per_s, waited.share_of_matmul) == (None, None)
+    timed = with_rates(
+        measurement(overlapped_frames_per_s=90.0, stages_ms={"infer": 1.0, "device_infer": 5.0}), metadata
+    )
+    assert timed.network_tflop_per_s == pytest.approx(waited.flops / 1e12 / 0.005)
+
+
 def test_this_machine_multiplies_matrices():
     rate, precision = matmul_rate("cpu")
     assert 1e-4 < rate < 100

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dannet_core.cli.main import main
-from dannet_core.deploy.onnx_export import GraphOptions, MatrixPool, export_onnx, fold_batch_norms, prepare
+from dannet_core.deploy.onnx_export import GraphOptions, MatrixPool, export_onnx, prepare
 from dannet_core.deploy.parity import check_label_parity, check_parity, require_parity
 from dannet_core.errors import ModelFileError, OutputError, SettingsError
 from dannet_core.inference.presets import PRESETS
@@ -132,23 +132,6 @@ def test_exporting_leaves_the_network_as_it_is(light_net, light_metadata, frames
 def test_matrix_pooling_is_adaptive_average_pooling(side, size):
     x = torch.randn(2, 3, side, 17, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(MatrixPool(size)(x), nn.functional.adaptive_avg_pool2d(x, size), atol=1e-5)
-
-
-def test_folding_keeps_what_convolutions_compute():
-    torch.manual_seed(2)
-    net = nn.Sequential(
-        nn.ConvTranspose2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)
-    )
-    for norm in (net[1], net[3]):
-        nn.init.uniform_(norm.running_mean)
-        nn.init.uniform_(norm.running_var, 0.5, 2)
-        nn.init.uniform_(norm.weight)
-        nn.init.uniform_(norm.bias)
-    x = torch.randn(1, 3, 9, 9)
-    expected = net.eval()(x)
-    fold_batch_norms(net)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    assert torch.allclose(net(x), expected, atol=1e-5)
 
 
 def test_arguments_out_of_range_are_named_and_nothing_is_written(light_net, light_metadata, tmp_path):

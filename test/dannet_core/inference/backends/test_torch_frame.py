@@ -14,6 +14,8 @@ from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import IMAGENET_STD, colorize, overlay
 
 torch = pytest.importorskip("torch", reason="these are torch operations: pip install torch")
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
 from dannet_core.inference.backends.pytorch import PyTorchBackend, TorchOptions  # noqa: E402
 from dannet_core.inference.backends.torch_frame import TorchFrame  # noqa: E402
 from dannet_core.networks import DANNet  # noqa: E402
@@ -34,6 +36,36 @@ def camera_of(encoding: str, height: int, width: int) -> CameraImage:
 def test_every_encoding_becomes_the_same_rgb(encoding):
     camera = camera_of(encoding, 66, 84)
     np.testing.assert_array_equal(TorchFrame(METADATA, "cpu").upload(camera).numpy(), camera.to_rgb())
+
+
+class Operations(TorchDispatchMode):
+    """Notes every operation on tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_frame_that_is_not_the_first_takes_nothing_but_its_pixels_from_the_cpu(encoding):
+    frame, camera = TorchFrame(METADATA, "cpu"), camera_of(encoding, 66, 84)
+    request = FrameRequest(preset("paper"), (64, 80), frozenset(EXTRA_OUTPUTS))
+    logits = torch.randn(19, 8, 10)
+    frame.postprocess(logits, frame.upload(camera), request)
+    frame.preprocess(frame.upload(camera), request)
+    with Operations() as seen:
+        picture = frame.upload(camera)
+        frame.preprocess(picture, request)
+        arrived = len(seen.names)
+        frame.postprocess(logits, picture, request)
+    # An index made of a list becomes a tensor on the CPU, which a GPU would wait for.
+    assert not [name for name in seen.names[:arrived] if name.startswith("aten.index.Tensor")]
+    assert not [name for name in seen.names[arrived:] if name.startswith("aten.lift")]
+    assert not [name for name in seen.names if "local_scalar" in name or "nonzero" in name]
 
 
 @pytest.mark.parametrize("resize", ["area", "antialiased"])
