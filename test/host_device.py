@@ -84,8 +84,9 @@ class HostStream(deque):
 
 
 class HostEvent:
-    def __init__(self) -> None:
+    def __init__(self, timed: bool = False) -> None:
         self.set = self.reached = 0
+        self.timed = timed
 
 
 class HostBuffer:
@@ -136,8 +137,8 @@ class HostDevice:
         self.streams.append(HostStream())
         return self.streams[-1]
 
-    def event(self) -> HostEvent:
-        return HostEvent()
+    def event(self, *, timed: bool = False) -> HostEvent:
+        return HostEvent(timed)
 
     def upload(self, target, source, stream) -> None:
         flat = source.reshape(-1).view(np.uint8)
@@ -174,6 +175,8 @@ class HostDevice:
         self._work_until({stream: stream for stream in self.streams}, lambda: event.reached >= event.set)
 
     def elapsed_ms(self, start, end) -> float:
+        assert start.timed
+        assert end.timed
         assert start.reached
         assert end.reached
         return 1.0
@@ -265,6 +268,12 @@ class HostNetwork:
             self.shapes[output.name] = tuple(output.shape)
         self.dtypes = dict.fromkeys(self.shapes, np.dtype(kind))
         self.metadata = self._backend.metadata
+        self.refuses, self.asked_to_capture = "", 0
+
+    def capture_refused(self, stream) -> str:
+        assert stream is self._device.streams[1]
+        self.asked_to_capture += 1
+        return self.refuses
 
     def enqueue(self, addresses, stream) -> None:
         self._device.put(stream, lambda: self._infer(addresses))

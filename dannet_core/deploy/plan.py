@@ -87,6 +87,9 @@ def read_graph(path: str | Path) -> OnnxGraph:
 def build_plan(flavour: Flavour, graph: OnnxGraph, options: PlanOptions, tree: PhaseTree) -> Plan:
     """Build a strongly typed plan: every layer computes in the types that the graph gives it.
 
+    But float32 products: TensorRT rounds their factors to TF32 on GPUs that have it, which is its default. A plan for
+    TensorRT for RTX takes no memory while it runs, so that a frame can be recorded as a graph.
+
     Args:
         flavour: the TensorRT to build with.
         graph: with fixed shapes.
@@ -109,12 +112,9 @@ def build_plan(flavour: Flavour, graph: OnnxGraph, options: PlanOptions, tree: P
     if not parser.parse(graph.data):
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)] or [logger.take()]
         raise ModelFileError(f"{graph.path}: {flavour} cannot read the graph: {errors[0]}: export it again")
-    config = builder.create_builder_config()
+    config = _configured(flavour, builder, options)
     monitor = progress_monitor(trt, tree)
     config.progress_monitor = monitor
-    if options.workspace_mib:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
-    _set_targets(flavour, config, options.targets)
     timings = _load_timings(config, options.timing_cache) if flavour.has_timing_cache else None
     built = builder.build_serialized_network(network, config)
     if built is None:
@@ -124,6 +124,16 @@ def build_plan(flavour: Flavour, graph: OnnxGraph, options: PlanOptions, tree: P
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     return Plan(bytes(memoryview(built)), _bindings(trt, inputs), _bindings(trt, outputs))
+
+
+def _configured(flavour: Flavour, builder: Any, options: PlanOptions) -> Any:
+    trt, config = flavour.module, builder.create_builder_config()
+    if options.workspace_mib:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+    if flavour.is_rtx:
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    _set_targets(flavour, config, options.targets)
+    return config
 
 
 def _set_targets(flavour: Flavour, config: Any, targets: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from dataclasses import dataclass
 from types import ModuleType
@@ -113,27 +114,38 @@ class Flavour:
         )
 
     def error_log(self) -> Any:
-        """An ``ILogger`` whose ``take()`` gives the first errors since the last call, one line; empty when none."""
-        base = self.module.ILogger
+        """The library's one ``ILogger`` in this process, whose old words are forgotten now.
 
-        class ErrorLog(base):  # type: ignore[misc,valid-type]  # the base is known when TensorRT is imported
-            def __init__(self) -> None:
-                base.__init__(self)
-                self._errors: list[str] = []
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity <= base.Severity.ERROR and len(self._errors) < _ERRORS_KEPT:
-                    self._errors.append(" ".join(message.split())[:300])
-
-            def take(self) -> str:
-                errors, self._errors = self._errors, []
-                return "; ".join(errors)
-
-        return ErrorLog()
+        Its ``take()`` gives the first errors since the last call, one line; empty when none. TensorRT keeps the logger
+        of its first runtime for all that follow: with one for each, a second model's errors would go to the first.
+        """
+        log = _error_log(self.module)
+        log.take()
+        return log
 
     def __str__(self) -> str:
         """Name and version."""
         return f"{self.name} {self.version}"
+
+
+@functools.cache
+def _error_log(module: ModuleType) -> Any:
+    base: Any = module.ILogger
+
+    class ErrorLog(base):  # type: ignore[misc]  # the base is known when TensorRT is imported
+        def __init__(self) -> None:
+            base.__init__(self)
+            self._errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= base.Severity.ERROR and len(self._errors) < _ERRORS_KEPT:
+                self._errors.append(" ".join(message.split())[:300])
+
+        def take(self) -> str:
+            errors, self._errors = self._errors, []
+            return "; ".join(errors)
+
+    return ErrorLog()
 
 
 def import_flavour(name: str, needed_for: str = "run .engine models") -> Flavour:

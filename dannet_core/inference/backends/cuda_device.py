@@ -100,10 +100,13 @@ class CudaDevice:
         with self._guarded("making a stream"):
             return self._cuda.Stream(_NON_BLOCKING)
 
-    def event(self) -> Any:
+    def event(self, *, timed: bool = False) -> Any:
         """See `Device.event`."""
+        kinds = self._cuda.event_flags
+        # The default one is waited for in a loop that keeps a core busy.
+        flags = kinds.BLOCKING_SYNC if timed else kinds.BLOCKING_SYNC | kinds.DISABLE_TIMING
         with self._guarded("making an event"):
-            return self._cuda.Event()
+            return self._cuda.Event(flags)
 
     def upload(self, target: Buffer, source: npt.NDArray[Any], stream: Any) -> None:
         """See `Device.upload`."""

@@ -50,8 +50,8 @@ class Device(Protocol):
     def stream(self) -> Stream:
         """A queue of work, independent of the others."""
 
-    def event(self) -> Event:
-        """A mark in a stream."""
+    def event(self, *, timed: bool = False) -> Event:
+        """A mark in a stream, which the CPU waits for asleep; only a timed one can be asked by `elapsed_ms`."""
 
     def upload(self, target: Buffer, source: npt.NDArray[Any], stream: Stream) -> None:
         """Begin to copy to the device."""
@@ -84,6 +84,9 @@ class Device(Protocol):
 
 class Network(Protocol):
     """A network whose buffers are on the device.
+
+    One that cannot always be recorded has ``capture_refused(stream)`` too: asked after the first run, it says why not,
+    or nothing.
 
     Attributes:
         shapes: of ``image``, ``stride_logits`` and, where there is a relighting network, ``relit``, with the leading 1.

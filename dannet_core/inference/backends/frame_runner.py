@@ -168,6 +168,9 @@ class FrameRunner:
         if generation != slot.generation:
             if graph is not None:
                 graph.free()
+            self.graph_refused = self._capture_refused()
+            if self.graph_refused:
+                return None
             stream, work = self._copy_in, lambda: self._enqueue_joined(slot, plan)
             if part == "compute":
                 stream, work = self._compute, lambda: self._enqueue_compute(slot, plan)
@@ -179,6 +182,10 @@ class FrameRunner:
                 return None
             plan.graphs[index, part] = slot.generation, graph
         return graph
+
+    def _capture_refused(self) -> str:
+        ask = getattr(self._network, "capture_refused", None)
+        return "" if ask is None else str(ask(self._compute))
 
     def _enqueue(self, slot: FrameSlot, plan: _Plan, compute: Callable[[], None] | None = None) -> None:
         device, times = self._device, slot.stage_events

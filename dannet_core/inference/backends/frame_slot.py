@@ -57,7 +57,7 @@ class FrameSlot:
         self.host_camera: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self.camera_bytes = 0
         self.uploaded, self.computed, self.joined, self.fetched, self.done = (device.event() for _ in range(5))
-        self.stage_events = [device.event() for _ in range(num_stage_events)]
+        self.stage_events = [device.event(timed=True) for _ in range(num_stage_events)]
         self.owner: Callable[[], SlotStride | None] = lambda: None
         self.generation = 0
 

@@ -85,23 +85,22 @@ class TensorRTNetwork:
         Raises:
             EngineError: TensorRT refuses it, or the GPU has not enough memory.
         """
-        trt = flavour.module
+        self._runtime: Any
+        self._engine: Any
+        self._context: Any
+        self._cache: Any
         self._path = path
         self._logger = flavour.error_log()
+        self._runtime = self._engine = self._context = self._cache = None
         bindings = {**info.inputs, **info.outputs}
         self.shapes = {name: binding.shape for name, binding in bindings.items()}
         self.dtypes: dict[str, np.dtype[Any]] = {name: np.dtype(binding.dtype) for name, binding in bindings.items()}
-        self._runtime = trt.Runtime(self._logger)
-        self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
-            raise self._error("reading the engine")
-        self._cache: Any = None
-        if flavour.has_runtime_cache:
-            self._context: Any = self._context_with_cache()
-        else:
-            self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise self._error("making room to run the engine")
+        try:
+            self._open(flavour, plan)
+        except BaseException:
+            # What is there already must go before the GPU's context does, not with the traceback.
+            self._drop()
+            raise
 
     def enqueue(self, addresses: dict[str, int], stream: Any) -> None:
         """See `Network.enqueue`.
@@ -110,9 +109,17 @@ class TensorRTNetwork:
             EngineError: TensorRT could not start.
         """
         for name in self.shapes:
-            self._context.set_tensor_address(name, addresses[name])
+            if not self._context.set_tensor_address(name, addresses[name]):
+                raise self._error(f"giving it the buffer of '{name}'")
         if not self._context.execute_async_v3(stream.handle):
             raise self._error("running the engine")
+
+    def capture_refused(self, stream: Any) -> str:
+        """Why a graph of `enqueue` cannot be recorded in ``stream``; empty where it can, or TensorRT does not say."""
+        ask = getattr(self._context, "is_stream_capturable", None)
+        if ask is None or ask(stream.handle):
+            return ""
+        return "graph: TensorRT cannot record this engine, it may take memory while it runs: build it again"
 
     def close(self) -> None:
         """Free the engine; calling it twice is harmless."""
@@ -120,7 +127,25 @@ class TensorRTNetwork:
             # Without it the next start compiles again, and that is all.
             with contextlib.suppress(OutputError):
                 write_whole(self._cache_path, bytes(memoryview(self._cache.serialize())))
-        self._context = self._cache = self._engine = None
+        self._drop()
+
+    def _open(self, flavour: Flavour, plan: bytes) -> None:
+        self._runtime = flavour.module.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise self._error("reading the engine")
+        self._context = (
+            self._context_with_cache() if flavour.has_runtime_cache else self._engine.create_execution_context()
+        )
+        if self._context is None:
+            raise self._error("making room to run the engine")
+
+    def _drop(self) -> None:
+        """In the order that TensorRT asks for: what was made of something goes before it."""
+        self._context = None
+        self._cache = None
+        self._engine = None
+        self._runtime = None
 
     @property
     def _cache_path(self) -> Path:

@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from dannet_core.deploy import engine_build
+from dannet_core.deploy import plan as plan_module
 from dannet_core.deploy.build_progress import BuildProgress, PhaseTree
 from dannet_core.deploy.engine_build import BuildOptions, build_engine, cached_engine
 from dannet_core.deploy.plan import PlanOptions, build_plan, read_graph
@@ -212,6 +213,14 @@ def test_rtx_is_not_built_on_a_gpu_it_cannot_run_on_unless_for_another(monkeypat
     assert names(tmp_path) == []
     for_others = BuildOptions(flavour="tensorrt_rtx", targets=("8.6",))
     assert build_engine(tiny_onnx, tmp_path / "x.engine", for_others).info.targets == ("8.6",)
+
+
+def test_an_rtx_engine_takes_no_memory_while_it_runs_so_that_it_can_be_recorded():
+    flag = rtx.BuilderFlag.REQUIRE_USER_ALLOCATION
+    for name, expected in (("tensorrt_rtx", True), ("tensorrt", False)):
+        flavour = Flavour(name, rtx.__version__, rtx)
+        builder = rtx.Builder(flavour.error_log())
+        assert plan_module._configured(flavour, builder, PlanOptions()).get_flag(flag) == expected
 
 
 def test_mistakes_are_named_before_anything_is_built(tiny_onnx, tmp_path):

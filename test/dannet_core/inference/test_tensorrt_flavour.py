@@ -132,3 +132,19 @@ def test_the_error_log_keeps_the_first_errors_until_they_are_taken():
         log.log(severity.ERROR, f"error\n {number}")
     assert log.take() == "error 0; error 1; error 2"
     assert log.take() == ""
+
+
+def test_what_the_library_says_reaches_whoever_asks_last(rtx):
+    """TensorRT keeps the logger of its first runtime or builder for all others."""
+    first = rtx.error_log()
+    builder = rtx.module.Builder(first)
+    second = import_flavour("tensorrt_rtx").error_log()
+    another = rtx.module.Builder(second)
+    network = another.create_network(rtx.network_flags)
+    parser = rtx.module.OnnxParser(network, second)
+    assert not parser.parse(b"not a graph")
+    said = second.take()
+    assert said
+    del builder
+    first.log(rtx.module.ILogger.Severity.ERROR, "an old word")
+    assert import_flavour("tensorrt_rtx").error_log().take() == ""

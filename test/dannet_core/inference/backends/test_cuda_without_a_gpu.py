@@ -28,6 +28,13 @@ def test_nvcc_is_found_under_cuda_home_where_it_is_not_on_the_path(tmp_path, mon
     assert cuda_device.find_nvcc() == str(nvcc)
 
 
+def test_an_event_is_waited_for_asleep_and_keeps_the_time_only_where_somebody_asks():
+    flags = SimpleNamespace(DEFAULT=0, BLOCKING_SYNC=1, DISABLE_TIMING=2)  # as CUDA numbers them
+    device = cuda_device.CudaDevice.__new__(cuda_device.CudaDevice)
+    device._cuda = SimpleNamespace(event_flags=flags, Event=lambda flags=0: flags, Error=RuntimeError)
+    assert (device.event(), device.event(timed=True)) == (3, 1)
+
+
 class Driver:
     """Answers as a driver library does: a number, and texts by pointer."""
 

@@ -205,6 +205,18 @@ def test_pixels_below_min_confidence_are_unknown(make_backend, reference):
     assert agreement(ours, theirs) >= 0.99
 
 
+def test_a_network_that_cannot_be_recorded_is_asked_once_and_frames_go_on_without_graphs(make_backend, reference):
+    backend, device = make_backend()
+    network = backend._network
+    network.refuses = "graph: not this one"
+    rgb = pictures(1)[0]
+    with NightSegmenter(backend) as segmenter:
+        for _ in range(6):
+            assert agreement(segmenter.segment(rgb), reference.segment(rgb)) >= 0.999
+        assert segmenter.graph_state() == "graph: not this one"
+    assert (network.asked_to_capture, device.captures, device.graph_launches) == (1, 0, 0)
+
+
 def test_profiling_gives_the_time_of_every_stage_and_uses_no_graph(make_backend):
     backend, device = make_backend()
     with NightSegmenter(backend) as segmenter:
