@@ -98,4 +98,6 @@ def choose_device(device: str) -> torch.device:
         if not has_cuda or (chosen.index or 0) >= torch.cuda.device_count():
             raise SettingsError(f"device: got '{device}', but torch sees {torch.cuda.device_count()} GPUs: try cpu")
         torch.cuda.set_device(chosen)
+        # Crops keep their size from step to step: trying all of cuDNN's algorithms pays.
+        torch.backends.cudnn.benchmark = True
     return chosen

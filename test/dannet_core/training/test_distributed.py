@@ -51,3 +51,16 @@ def test_two_processes_draw_the_loss_curve_of_one_with_the_whole_batch(tiny_run,
 def test_a_device_that_is_not_there_is_named():
     with pytest.raises(SettingsError, match="device: got 'quantum', expected auto, cpu, cuda or cuda:N"):
         choose_device("quantum")
+
+
+def test_cudnn_tries_its_algorithms_where_training_runs_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    choose_device("cpu")
+    assert not torch.backends.cudnn.benchmark
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert taken == [torch.device("cuda:1")]
+    assert torch.backends.cudnn.benchmark

@@ -10,17 +10,16 @@ import pytest
 
 from dannet_core import NightSegmenter
 from dannet_core.errors import BackendError, SettingsError
-from dannet_core.metadata import ModelMetadata
 
 torch = pytest.importorskip("torch", reason="runs networks: pip install torch")
+from varied_network import LEAST_CLASSES, METADATA, num_classes_seen, varied_network  # noqa: E402
+
 from dannet_core.inference.backends import pytorch  # noqa: E402
 from dannet_core.inference.backends.pytorch import PyTorchBackend  # noqa: E402
 from dannet_core.inference.backends.torch_graph import SIZES_KEPT, TorchGraph  # noqa: E402
 from dannet_core.inference.backends.torch_options import TorchOptions, decide, set_up_process  # noqa: E402
 from dannet_core.networks import DANNet, build_dannet  # noqa: E402
 from dannet_core.networks.weights import save_weights  # noqa: E402
-
-METADATA = ModelMetadata("lraspp", "mobilenet_v3_large", 8)
 
 
 class Slow(torch.nn.Module):
@@ -82,6 +81,22 @@ def test_a_weight_too_large_for_fp16_is_named_or_keeps_auto_in_fp32(net, tmp_pat
     backend = PyTorchBackend.open(path, "cpu")
     assert backend.precision == "fp32"
     assert backend.remark == "in fp32: weight 'segmentation.low_classifier.weight' exceeds fp16"
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), ("fp16", 0.96), ("bf16", 0.8)])
+def test_precisions_agree_on_a_network_that_could_disagree(precision, least, night_rgb):
+    random = build_dannet("lraspp", backbone="mobilenet_v3_large", relighting_width=8)
+    assert num_classes_seen(NightSegmenter(PyTorchBackend(random, METADATA)).segment(night_rgb).labels) < 3
+    net = varied_network(night_rgb)
+    expected = NightSegmenter(PyTorchBackend(copy.deepcopy(net), METADATA)).segment(night_rgb).labels
+    assert num_classes_seen(expected) >= LEAST_CLASSES
+    options = TorchOptions(precision=precision, channels_last=True, graph=False, on_device=True, fold=True)
+    labels = NightSegmenter(PyTorchBackend(copy.deepcopy(net), METADATA, options=options)).segment(night_rgb).labels
+    assert (labels == expected).mean() >= least
+    # What a wrong network would say: the same one with its picture upside down.
+    turned = np.ascontiguousarray(night_rgb[::-1])
+    wrong = NightSegmenter(PyTorchBackend(net, METADATA)).segment(turned).labels
+    assert (wrong == expected).mean() < 0.5
 
 
 class Mark:
