@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from dannet_core.deploy.build_progress import BuildProgress
 from dannet_core.deploy.engine_build import BuiltEngine, cached_engine
 from dannet_core.errors import BackendError, DannetError
 from dannet_core.inference.gpu import find_gpu
+from dannet_core.metadata import ModelMetadata
 from dannet_ros.parameters import NodeParameters
 
+WEIGHTS: Final = ".safetensors"
 LOG_EVERY_S: Final = 10.0
 """An engine can take an hour: a line now and then says that it is coming."""
 
@@ -52,7 +55,8 @@ def open_model(parameters: NodeParameters, settings: InferenceSettings, opening:
     """Open the model as the parameters say.
 
     With ``engine_cache`` that is an engine of the `.onnx`, from the folder or built into it. Where ``backend`` is auto
-    and there is no GPU, or TensorRT fails, it is the `.onnx` itself, and `NightSegmenter.why` says so.
+    and there is no GPU, or TensorRT fails, it is the `.onnx` itself, and `NightSegmenter.why` says so; on a GPU that
+    ONNX Runtime cannot use, the same model's `.safetensors` beside it, in PyTorch.
 
     Args:
         parameters: checked already.
@@ -88,8 +92,39 @@ def _engine(path: Path, parameters: NodeParameters, opening: Opening) -> BuiltEn
 
 def _fallen_back(path: Path, parameters: NodeParameters, settings: InferenceSettings, reason: str) -> NightSegmenter:
     segmenter = _load(path, parameters.backend, parameters, settings)
+    by_torch = _same_in_pytorch(path, segmenter, parameters, settings)
+    if by_torch is not None:
+        segmenter.close()
+        segmenter = by_torch
+        reason += f"; {path.with_suffix(WEIGHTS).name} in PyTorch instead"
     segmenter.why = f"no engine: {reason}"
     return segmenter
+
+
+def _same_in_pytorch(
+    path: Path, graph: NightSegmenter, parameters: NodeParameters, settings: InferenceSettings
+) -> NightSegmenter | None:
+    """The weights that a graph on the CPU was exported from, on CUDA and at the graph's size; None where they are not.
+
+    Whether they are is seen by the metadata: all of it but what an export fills in.
+    """
+    weights, size = path.with_suffix(WEIGHTS), graph.fixed_input_size
+    if graph.device != "cpu" or size is None or find_gpu() is None or not weights.is_file():
+        return None
+    device = "cuda" if parameters.device == "auto" else parameters.device
+    try:
+        found = _load(weights, "pytorch", dataclasses.replace(parameters, device=device), settings)
+    except DannetError:
+        return None
+    if _identity(found) != _identity(graph):
+        found.close()
+        return None
+    found.fixed_input_size = size
+    return found
+
+
+def _identity(segmenter: NightSegmenter) -> ModelMetadata:
+    return segmenter.metadata.replace(input_size=None, precision="fp32", output="logits")
 
 
 def _load(path: Path, backend: str, parameters: NodeParameters, settings: InferenceSettings) -> NightSegmenter:

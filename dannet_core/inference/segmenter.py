@@ -165,6 +165,24 @@ class NightSegmenter:
         wanted = self._backend.fixed_input_size or self._settings.input_size or self.metadata.input_size
         return network_size(image_size, wanted)
 
+    @property
+    def fixed_input_size(self) -> tuple[int, int] | None:
+        """(height, width) the network runs at whatever the settings say; None when any size runs. May be set for those.
+
+        Raises:
+            SettingsError: on setting, when the settings ask for another one; nothing is set then.
+        """
+        return self._backend.fixed_input_size
+
+    @fixed_input_size.setter
+    def fixed_input_size(self, size: tuple[int, int]) -> None:
+        before, self._backend.fixed_input_size = self._backend.fixed_input_size, size
+        try:
+            self.settings = self._settings
+        except SettingsError:
+            self._backend.fixed_input_size = before
+            raise
+
     def segment(
         self, picture: Rgb | CameraImage, *, with_relit: bool = True, outputs: Collection[str] = (), alpha: float = 0.5
     ) -> Prediction:

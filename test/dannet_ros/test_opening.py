@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
 
 from std_msgs.msg import Header
 
+from dannet_core.errors import BackendError
 from dannet_core.file_lock import locked
 from dannet_core.inference.engine_file import read_engine_info
 from dannet_core.inference.gpu import Gpu, find_gpu
+from dannet_core.metadata import ModelMetadata
 from dannet_ros import opening
 from dannet_ros.conversions import to_image
 from dannet_ros.diagnostics import NOTHING_COUNTED, findings, values
@@ -72,6 +76,49 @@ def test_auto_goes_on_with_the_graph_where_the_engine_does_not_run(
     shown = values(rig.node._health())
     assert shown["backend"] in ("openvino", "onnxruntime")
     assert shown["why this backend"].startswith("no engine: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "backend"), [("test graph", "pytorch"), ("another network", "openvino onnxruntime")]
+)
+def test_a_gpu_without_an_engine_gets_the_same_models_weights_in_pytorch(
+    make_rig: Callable[..., Any],
+    tiny_model: Path,
+    night: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    backend: str,
+) -> None:
+    """As on an H100 with TensorRT for RTX alone; torch's CUDA is its CPU here."""
+    torch_weights = pytest.importorskip("dannet_core.networks.weights", reason="weights need torch: pip install torch")
+    networks = pytest.importorskip("dannet_core.networks", reason="networks need torch: pip install torch")
+    model = Path(shutil.copy(tiny_model, tmp_path / "night.onnx"))
+    net = networks.build_dannet("lraspp", backbone="mobilenet_v3_large")
+    metadata = ModelMetadata("lraspp", "mobilenet_v3_large", source=source)
+    torch_weights.save_weights(net, tmp_path / "night.safetensors", metadata)
+    load = opening._load
+
+    def load_on_the_cpu(path: Path, name: str, parameters: Any, settings: Any) -> Any:
+        if parameters.device == "cuda":
+            parameters = dataclasses.replace(parameters, device="cpu")
+        return load(path, name, parameters, settings)
+
+    monkeypatch.setattr(opening, "_load", load_on_the_cpu)
+    monkeypatch.setattr(opening, "find_gpu", lambda: Gpu("NVIDIA H100", "9.0"))
+    monkeypatch.setattr(opening, "_engine", lambda *_: _refuse())
+    rig = make_rig(model=str(model), engine_cache=str(tmp_path / "engines"))
+    shown = values(rig.node._health())
+    assert shown["backend"] in backend
+    expected = "no engine: NVIDIA H100 needs flavour tensorrt"
+    assert shown["why this backend"] == expected + ("; night.safetensors in PyTorch instead" * (backend == "pytorch"))
+    rig.listen("label")
+    rig.node._on_image(to_image(night, "rgb8", Header()))
+    rig.until(lambda: len(rig.came["label"]) == 1)
+
+
+def _refuse() -> Any:
+    raise BackendError("NVIDIA H100 needs flavour tensorrt")
 
 
 @pytest.mark.usefixtures("rtx")
