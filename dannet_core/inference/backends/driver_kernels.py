@@ -21,6 +21,9 @@ class Launcher(Protocol):
     def launch(self, kernel: str, job: bytes, grid: tuple[int, int], shared_bytes: int) -> None:
         """Put a kernel into the current stream; the job is copied, what it points to must live until it is done."""
 
+    def close(self) -> None:
+        """Give the kernels back; none is at work any more. Calling it twice is harmless."""
+
 
 class DriverKernels:
     """Both kernels of one module, a `Launcher`."""
@@ -37,9 +40,9 @@ class DriverKernels:
             BackendError: the driver refuses them.
         """
         self._driver, self._stream = driver, stream
-        module = ctypes.c_void_p()
-        check(driver, "cuModuleLoadData", ctypes.byref(module), cubin)
-        self._functions = {name: self._function(module, name) for name in KERNELS}
+        self._module = ctypes.c_void_p()
+        check(driver, "cuModuleLoadData", ctypes.byref(self._module), cubin)
+        self._functions = {name: self._function(name) for name in KERNELS}
 
     def launch(self, kernel: str, job: bytes, grid: tuple[int, int], shared_bytes: int) -> None:
         """See `Launcher.launch`.
@@ -57,9 +60,16 @@ class DriverKernels:
         except BackendError as error:
             raise engine_error(f"cuda: kernel {kernel}", error) from error
 
-    def _function(self, module: ctypes.c_void_p, name: str) -> ctypes.c_void_p:
+    def close(self) -> None:
+        """See `Launcher.close`."""
+        if self._functions:
+            # A lost GPU refuses, and has forgotten the module anyway.
+            self._driver.cuModuleUnload(self._module)
+        self._functions = {}
+
+    def _function(self, name: str) -> ctypes.c_void_p:
         function = ctypes.c_void_p()
-        check(self._driver, "cuModuleGetFunction", ctypes.byref(function), module, name.encode())
+        check(self._driver, "cuModuleGetFunction", ctypes.byref(function), self._module, name.encode())
         return function
 
 

@@ -19,7 +19,7 @@ from dannet_core.inference.backends.backend import StrideOutput
 from dannet_core.inference.backends.cuda_errors import engine_error
 from dannet_core.inference.backends.driver_kernels import open_kernels
 from dannet_core.inference.backends.frame_runner import STAGES
-from dannet_core.inference.backends.torch_frame import TorchFrame
+from dannet_core.inference.backends.torch_frame import TorchFrame, TorchStride
 from dannet_core.inference.backends.torch_graph import TorchGraph
 from dannet_core.inference.backends.torch_kernels import KernelFrame, check_agreement
 from dannet_core.inference.backends.torch_options import TorchOptions, decide, set_up_process
@@ -210,6 +210,16 @@ class PyTorchBackend:
 
     def close(self) -> None:
         """See `Backend.close`."""
+        if self._net is None:
+            return
+        # A lost GPU has nothing at work and gives nothing back.
+        with contextlib.suppress(BackendError), self._guarded():
+            while self._flying:
+                flight = self._flying.popleft()
+                if flight.done is not None:
+                    flight.done.synchronize()
+            if isinstance(self._frame, KernelFrame):
+                self._frame.close()
         self._net = self._run = None
         self._flying.clear()
         self._staging = []
@@ -318,23 +328,6 @@ class _Flight:
             return {}
         spans = zip(STAGES, self.marks, self.marks[1:], strict=False)
         return {f"device_{stage}": float(begin.elapsed_time(end)) for stage, begin, end in spans}
-
-
-class TorchStride:
-    """The network's output of one frame, as a `StrideSource`: it stays on the device until asked for."""
-
-    def __init__(self, logits: Any, relit: Any) -> None:
-        self._logits, self._relit = logits, relit
-
-    def logits(self) -> npt.NDArray[np.float32]:
-        """K x h x w float32."""
-        return np.asarray(self._logits.float().cpu().numpy())
-
-    def relit(self) -> npt.NDArray[np.float32]:
-        """3 x H x W float32, ImageNet-normalised."""
-        if self._relit is None:
-            raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
-        return np.asarray(self._relit.float().cpu().numpy())
 
 
 def _choose_device(torch: Any, device: str) -> str:

@@ -6,8 +6,9 @@ import ctypes
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from dannet_core.errors import require
+from dannet_core.errors import BackendError, require
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameRequest
 from dannet_core.inference.postprocess import EXP_FLOOR, LARGEST_SCORE
@@ -123,6 +124,23 @@ class TorchFrame:
 
     def _table(self, values: Any) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+
+
+class TorchStride:
+    """The network's output of one frame, as a `StrideSource`: it stays on the device until asked for."""
+
+    def __init__(self, logits: Any, relit: Any) -> None:
+        self._logits, self._relit = logits, relit
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """K x h x w float32."""
+        return np.asarray(self._logits.float().cpu().numpy())
+
+    def relit(self) -> npt.NDArray[np.float32]:
+        """3 x H x W float32, ImageNet-normalised."""
+        if self._relit is None:
+            raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
+        return np.asarray(self._relit.float().cpu().numpy())
 
 
 def copy_to_device(torch: Any, camera: CameraImage, device: str, staging: Any = None) -> Any:

@@ -98,6 +98,11 @@ class KernelFrame:
         self._launcher.launch("logits_to_outputs", bytes(job), launch.grid, launch.shared_bytes)
         return outputs | {"finite": picture.not_finite == 0}
 
+    def close(self) -> None:
+        """Give tables and kernels back; calling it twice is harmless."""
+        self._plans.clear()
+        self._launcher.close()
+
     def _output(self, name: str, camera: CameraFormat) -> Any:
         kind, channels = OUTPUT_KINDS[name]
         shape = (camera.height, camera.width) if channels == 1 else (camera.height, camera.width, channels)

@@ -35,7 +35,10 @@ class HostLauncher:
     """Runs a kernel at once, on the memory of CPU tensors."""
 
     def __init__(self, kernels, broken=""):
-        self.kernels, self.broken, self.launched = kernels, broken, []
+        self.kernels, self.broken, self.launched, self.closed = kernels, broken, [], 0
+
+    def close(self):
+        self.closed += 1
 
     def launch(self, kernel, job, grid, shared_bytes):
         assert min(grid) > 0
@@ -97,6 +100,20 @@ def test_frames_of_every_encoding_are_what_the_cpu_path_makes(by_kernels, light_
     np.testing.assert_allclose(ours.outputs["confidence"], reference.outputs["confidence"], atol=0.02)
     np.testing.assert_array_equal(ours.outputs["color"], ours.colorize())
     assert np.abs(ours.outputs["overlay"].astype(int) - overlay(rgb, ours.labels)).max() <= 1
+
+
+def test_closing_waits_for_what_is_in_flight_and_gives_the_kernels_back(by_kernels, night_rgb):
+    segmenter, launcher = by_kernels()
+    waited = []
+    segmenter._backend._done = lambda: SimpleNamespace(synchronize=lambda: waited.append(launcher.closed))
+    segmenter.submit(night_rgb)
+    segmenter.submit(night_rgb)
+    for _ in range(2):
+        segmenter.close()
+    assert waited == [0, 0]
+    assert launcher.closed == 1
+    with pytest.raises(BackendError, match="closed: load the model again"):
+        segmenter.segment(night_rgb)
 
 
 def test_two_frames_in_flight_keep_apart_and_the_pixels_are_the_callers_again(by_kernels, night_rgb):
@@ -202,7 +219,11 @@ class Driver:
     """Answers as libcuda does, and checks what it is given."""
 
     def __init__(self, status=0):
-        self.status, self.launches = status, []
+        self.status, self.launches, self.unloaded = status, [], []
+
+    def cuModuleUnload(self, module):  # noqa: N802  the driver's name
+        self.unloaded.append(module.value)
+        return 0
 
     def cuModuleLoadData(self, module, image):  # noqa: N802  the driver's name
         assert image == b"cubin"
@@ -230,6 +251,9 @@ def test_a_launch_hands_the_driver_grid_block_stream_and_the_whole_job():
     kernels = DriverKernels(driver, b"cubin", lambda: 77)
     kernels.launch("camera_to_network", bytes(CameraJob(out_width=960)), (30, 68), 4096)
     assert driver.launches == [(21, [30, 68, 1, 32, 8, 1, 4096], 77, 960, None)]
+    for _ in range(2):
+        kernels.close()
+    assert driver.unloaded == [11]
 
 
 @pytest.mark.parametrize(("status", "fatal"), [(1, False), (700, True)])

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import shutil
 import time
 from types import SimpleNamespace
 
@@ -20,6 +21,11 @@ from dannet_core.inference.backends.torch_graph import SIZES_KEPT, TorchGraph  #
 from dannet_core.inference.backends.torch_options import TorchOptions, decide, set_up_process  # noqa: E402
 from dannet_core.networks import DANNet, build_dannet  # noqa: E402
 from dannet_core.networks.weights import save_weights  # noqa: E402
+
+
+class WithoutAuxiliary(torch.nn.Sequential):
+    def forward(self, x):
+        return super().forward(x), None
 
 
 class Slow(torch.nn.Module):
@@ -97,6 +103,19 @@ def test_precisions_agree_on_a_network_that_could_disagree(precision, least, nig
     turned = np.ascontiguousarray(night_rgb[::-1])
     wrong = NightSegmenter(PyTorchBackend(net, METADATA)).segment(turned).labels
     assert (wrong == expected).mean() < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles C++ on a CPU: apt install g++")
+def test_a_compiled_network_gives_the_same_labels(night_rgb):
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Conv2d(3, 19, 1), torch.nn.BatchNorm2d(19))
+    net = DANNet(torch.nn.Conv2d(3, 3, 3, padding=1), WithoutAuxiliary(layers)).eval()
+    expected = NightSegmenter(PyTorchBackend(copy.deepcopy(net), METADATA)).segment(night_rgb).labels
+    assert num_classes_seen(expected) >= 2
+    options = TorchOptions(precision="fp32", graph=False, on_device=True, fold=True, compile=True)
+    labels = NightSegmenter(PyTorchBackend(net, METADATA, options=options)).segment(night_rgb).labels
+    assert (labels == expected).mean() >= 0.999
 
 
 class Mark:
