@@ -83,7 +83,10 @@ def open_kernels(torch: Any, device: str) -> DriverKernels:
     Raises:
         BackendError: no NVRTC, or one that does not know the GPU, or a driver that refuses.
     """
-    nvrtc = find_nvrtc()
+    try:
+        nvrtc = find_nvrtc()
+    except OSError as error:
+        raise BackendError(f"NVRTC cannot be loaded: {error}: install it again") from error
     if nvrtc is None:
         raise BackendError("NVRTC is not found: pip install nvidia-cuda-nvrtc, or install the CUDA toolkit")
     cubin = compile_cubin(nvrtc, "{}.{}".format(*torch.cuda.get_device_capability(device)))

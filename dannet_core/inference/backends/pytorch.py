@@ -164,12 +164,14 @@ class PyTorchBackend:
             if flight.done is not None:
                 flight.done.synchronize()
             waited_s = time.perf_counter()
+            stages = flight.stage_times()
             arrays = {name: tensor.numpy() for name, tensor in flight.outputs.items()}
         timings_ms = {
             "preprocess": flight.submitting_ms,
             "infer": (waited_s - start_s) * 1e3,
             "postprocess": (time.perf_counter() - waited_s) * 1e3,
-        } | flight.stage_times()
+            **stages,
+        }
         finite = bool(arrays.pop("finite")[0])
         return FrameResult(arrays.pop("labels"), arrays, flight.stride, timings_ms, finite)
 

@@ -120,7 +120,8 @@ def choose_reader(path: Path, device: str, open_file: OpenFile) -> Choice:
     """
     readers = [one for one in _order(device, find_gpu() is not None) if SUFFIX_OF_BACKEND[one[0]] == path.suffix]
     if len(backends_of(path.suffix)) == 1 or not readers:
-        return Choice(open_file(backends_of(path.suffix)[-1], path, device), path, _only(path))
+        opened = open_file(backends_of(path.suffix)[-1], path, device)
+        return Choice(opened, path, "; ".join(filter(None, (_only(path), _remark(opened)))))
     against: list[str] = []
     for number, (name, where) in enumerate(readers):
         try:
@@ -156,12 +157,15 @@ def _unranked(device: str) -> list[tuple[str, str]]:
 
 
 def _chosen(opened: Backend, path: Path, against: Sequence[str]) -> Choice:
-    remark = str(getattr(opened, "remark", ""))
-    why = "; ".join(
-        ["the best that runs here", *(f"not {reason}" for reason in against), *([remark] if remark else [])]
-    )
+    reasons = (f"not {reason}" for reason in against)
+    why = "; ".join(filter(None, ("the best that runs here", *reasons, _remark(opened))))
     LOG.info("%s on %s runs %s: %s", opened.name, opened.device, path, why)
     return Choice(opened, path, why)
+
+
+def _remark(opened: Backend) -> str:
+    """What is not as it would be at best, where a backend has something to say about that."""
+    return str(getattr(opened, "remark", ""))
 
 
 def _with(name: str) -> str:

@@ -90,6 +90,19 @@ def test_an_rtx_engine_on_a_gpu_it_does_not_run_on_gives_way_to_pytorch_on_cuda(
     assert "NVIDIA H100 needs an engine of flavour tensorrt" in choice.why
 
 
+def test_a_file_with_one_reader_carries_what_that_has_to_say(files, monkeypatch):
+    monkeypatch.setattr(selection, "find_gpu", lambda: Gpu("NVIDIA H100", "9.0"))
+
+    def open_file(name, path, device):
+        opened = Opened(name, device)
+        opened.remark = "torch operations around the network: NVRTC is not found"
+        return opened
+
+    choice = choose_reader(files[".safetensors"], "auto", open_file)
+    assert choice.why == ("the backend for .safetensors files; torch operations around the network: NVRTC is not found")
+    assert choose(files, "cuda", open_file).why.endswith("; torch operations around the network: NVRTC is not found")
+
+
 def test_the_cpu_is_used_when_it_is_asked_for(files, has_gpu):
     choice = choose(files, "cpu", opener())
     assert (choice.backend.name, choice.backend.device) == ("openvino", "cpu")

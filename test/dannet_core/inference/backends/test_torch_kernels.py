@@ -199,6 +199,9 @@ def test_where_kernels_cannot_be_had_torch_operations_take_over_and_the_reason_i
     assert backend.remark.startswith("torch operations around the network: NVRTC is not found: pip install nvidia-")
     with NightSegmenter(backend) as segmenter:
         expected = segmenter.segment(night_rgb).labels
+    monkeypatch.setattr(driver_kernels, "find_nvrtc", lambda: ctypes.CDLL("/absent/libnvrtc.so.13"))
+    damaged = PyTorchBackend(light_net, METADATA, options=asked)
+    assert damaged.remark.startswith("torch operations around the network: NVRTC cannot be loaded: /absent/libnvrtc")
     monkeypatch.setattr(pytorch, "open_kernels", lambda _torch, _device: HostLauncher(host_kernels))
     backend = PyTorchBackend(light_net, METADATA, options=asked)
     assert (backend.ends_by, backend.remark) == ("kernels", "")
