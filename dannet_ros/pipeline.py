@@ -127,9 +127,6 @@ class FramePipeline:
             return None
         taken_s = time.perf_counter()
         camera = to_camera(received.message)
-        on_device = segmenter.on_device
-        if not on_device:
-            camera = CameraImage.from_rgb(camera.to_rgb())  # once, for all that need it
         latencies_ms = {
             "receive": received.age_ms,
             "wait": (taken_s - received.at_s) * 1e3,
@@ -139,7 +136,7 @@ class FramePipeline:
             segmenter.settings = self.settings
         alpha = self.overlay_alpha
         outputs = [made for name, made in _MADE_WITH_LABELS.items() if name in wanted]
-        into = {} if on_device else self._publishers.buffers(camera.size, wanted, self.stability)
+        into = {} if segmenter.on_device else self._publishers.buffers(camera.size, wanted, self.stability)
         segmenter.submit(camera, with_relit="relit" in wanted, outputs=outputs, alpha=alpha, into=into)
         return _Begun(received, camera, wanted, alpha, latencies_ms)
 

@@ -37,7 +37,7 @@ _C4, _C5, _C6 = np.float32(0.009618057), np.float32(0.0013400428), np.float32(0.
 MOST_ROWS: Final = 64
 """After so many multiplications powers are computed anew: each rounds once."""
 _LINES = types.UniTuple(FLOAT_ROWS, 2)
-_SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS))
+_SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS, FLOAT_ROWS))
 _ACCURACY = types.Tuple((types.float32, types.boolean))
 _BLOCK = types.UniTuple(types.int64, 3)
 
@@ -218,8 +218,8 @@ def _go_on(lines: Any, count: int, shares: Any, out: Any, where: Any) -> None:
         _as_bytes(shares[row - first, : right - left], out[row, left:right])
 
 
-@compiled(types.void(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH, FLOAT_ROWS, BYTE_ROWS))
-def _rough_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any, shares: Any, out: Any) -> None:
+@compiled(types.void(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH, BYTE_ROWS))
+def _rough_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any, out: Any) -> None:
     """One block, each row's powers from those of the row above: along a column a power grows by a constant factor."""
     band, first, last = block
     left, right = grid.first_column[first], grid.first_column[last]
@@ -234,7 +234,7 @@ def _rough_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch:
         _begin_powers((scratch[0], scratch[1]), count, (grid.row_fraction[row], pace), right - left)
         for one in range(row, end, ROWS_AT_ONCE):
             where = (one - top, min(one + ROWS_AT_ONCE, end) - top, left, right)
-            _go_on((scratch[0], scratch[1]), count, shares, out, where)
+            _go_on((scratch[0], scratch[1]), count, scratch[5], out, where)
         row = end
 
 
@@ -262,8 +262,8 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
     # Room for the last step of a row, and whole cache lines: a vector across two of them takes twice as long.
     shape = (num_classes, (widest + LANES + 15) // 16 * 16)
     scratch = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(widest, np.float32),
-               np.empty(widest, np.int32), np.empty(num_classes, np.float32))  # fmt: skip
-    shares = np.empty((ROWS_AT_ONCE, shape[1]), np.float32)
+               np.empty(widest, np.int32), np.empty(num_classes, np.float32),
+               np.empty((ROWS_AT_ONCE, shape[1]), np.float32))  # fmt: skip
     own_rows = np.empty((0 if rough else tallest, grid.first_column[num_cells]), np.float32)
     origin = grid.first_row[first]
     for band in range(first, last):
@@ -272,7 +272,7 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
         for cell in range(0, num_cells, cells):
             block = (band, cell, min(cell + cells, num_cells))
             if rough:
-                _rough_block(levels, block, grid, reach, scratch, shares, as_bytes[top:bottom])
+                _rough_block(levels, block, grid, reach, scratch, as_bytes[top:bottom])
             else:
                 _exact_block(levels, block, grid, reach, scratch, rows)
         if len(as_bytes) and not rough:

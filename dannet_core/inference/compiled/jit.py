@@ -144,12 +144,26 @@ def lerp_lanes(_context: Any, outs: Any, _at: Any, fractions: Any, _from: Any, _
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def put_word(_context: Any, out: Any, _at: Any, _word: Any) -> Any:
+    """Four bytes at once, the lowest first, to ``out[at : at + 4]``, wherever that lies; nothing checks the end."""
+    signature = types.void(out, types.int64, types.uint32)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(start, [arguments[1]]), ir.PointerType(ir.IntType(32)))
+        builder.store(arguments[2], place, align=1)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
 def sum_growing(_context: Any, powers: Any, factors: Any, _count: Any, _at: Any, shares: Any) -> Any:
     """The largest share of the classes' sum, for `LANES` columns of `ROWS_AT_ONCE` rows, each power growing row by row.
 
-    ``shares[r][at + n]`` is the largest of ``powers[k][at + n] * factors[k][at + n]**r`` over their sum; then the powers
-    are those of the row behind. Sums and largest stay in registers: kept in memory, as a loop over columns does, they
-    cost eight times as much. Nothing checks the ends.
+    ``shares[r][at + n]`` is the largest of ``powers[k][at + n] * factors[k][at + n]**r`` over their sum; then the
+    powers are those of the row behind. Sums and largest stay in registers: kept in memory, as a loop over columns
+    does, they cost six times as much. Nothing checks the ends.
     """
     signature = types.void(powers, factors, types.int64, types.int64, shares)
 
