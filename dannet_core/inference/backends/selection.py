@@ -156,6 +156,8 @@ def _unranked(device: str) -> list[tuple[str, str]]:
 
 
 def _chosen(opened: Backend, path: Path, against: Sequence[str]) -> Choice:
+    if (opened.name, opened.device) == ("onnxruntime", "cpu") and find_spec("openvino") is None:
+        against = [*against, "openvino: it is not installed (pip install openvino)"]
     remark = str(getattr(opened, "remark", ""))
     why = "; ".join(
         ["the best that runs here", *(f"not {reason}" for reason in against), *([remark] if remark else [])]
