@@ -1,4 +1,4 @@
-"""A pycuda whose driver loses the GPU, for programs of their own: what its context stack does was read in pycuda 2026.1.
+"""A pycuda whose driver loses the GPU, for programs of their own; its context stack is as in pycuda 2026.1.
 
 `install` puts it in place of pycuda and takes the compiling of kernels out of `CudaDevice`; all else is the real code.
 """
@@ -82,7 +82,7 @@ def install() -> None:
     driver.mem_get_info = lambda: call("cuMemGetInfo") or (1 << 30, 1 << 31)
     sys.modules["pycuda"], sys.modules["pycuda.driver"] = ModuleType("pycuda"), driver
     cuda_device.open_driver = lambda: SimpleNamespace(cuCtxPopCurrent_v2=lambda _context: 0)
-    cuda_device.CudaDevice._compile = lambda self: {}
+    cuda_device.CudaDevice._compile = lambda _: {}
 
 
 def lose(device: Any) -> None:

@@ -1,4 +1,4 @@
-"""A GPU that is lost while the node runs: the process says why and ends with 2, whatever pycuda makes of its threads."""
+"""A GPU that is lost while the node runs: the process says why and ends with 2."""
 
 from __future__ import annotations
 
