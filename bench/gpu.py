@@ -93,14 +93,15 @@ def last_words(log: Path) -> list[str]:
     return [line.replace(str(ROOT), ".").replace(str(Path.home()), "~")[:300] for line in kept]
 
 
-def figures_of(path: Path) -> Any:
+def figures_of(path: Path) -> dict[str, Any]:
     """What a stage left; a stage that was cut short leaves what it had."""
     try:
-        return json.loads(path.read_text())
+        figures = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
         return {"unreadable": str(error)}
+    return figures if isinstance(figures, dict) else {"figures": figures}
 
 
 def run_stage(stage: Stage, given: Given, here: Here, environment: dict[str, str], budget: Budget) -> dict[str, Any]:
@@ -116,7 +117,10 @@ def run_stage(stage: Stage, given: Given, here: Here, environment: dict[str, str
     # A stage ends its own measurements in time; the limit here is for one that hangs.
     command = stage.command(given, limit_s - min(10.0, limit_s / 5))
     ended, seconds = run_command(command, environment, limit_s, log)
-    entry = {"state": ended, "seconds": round(seconds, 1), "figures": figures_of(stage.record(given))}
+    figures = figures_of(stage.record(given))
+    if ended == "done" and figures.get("failures"):  # `bench/inference.py` goes on after what did not run
+        ended = f"failed: {next(iter(figures['failures'].values()))}"
+    entry = {"state": ended, "seconds": round(seconds, 1), "figures": figures}
     return entry if ended == "done" and entry["figures"] else entry | {"words": last_words(log)}
 
 

@@ -2,7 +2,7 @@
 
     python bench/inference.py --arch pspnet --input-size 540 960 --backend pytorch onnxruntime --out results.json
     python bench/inference.py --arch pspnet --released ~/DANNet         # with the ratio to the released loop
-    make bench-gpu                                                      # everything, on a GPU
+    python bench/gpu.py                                                 # on a GPU, with much else
 
 Weights are random and the same for all, with batch norm statistics of pictures, so that activations have a sane scale:
 on a CPU vanishing ones cost many times as much. Models are exported and engines built once into --work. Each backend

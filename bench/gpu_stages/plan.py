@@ -77,6 +77,8 @@ _NODE: Final = (
     "{record}",
 )  # fmt: skip
 
+_CAMERAS: Final = ("bench/cameras.py", "--torch", "pspnet", "--seconds", "5", "--out", "{record}")
+
 STAGES: Final = (
     Stage(
         "facts",
@@ -130,6 +132,13 @@ STAGES: Final = (
         "run the node at 30 Hz on PSPNet by PyTorch CUDA, between a camera and a subscriber on DDS",
         (*CORE, "rclpy", "torch with CUDA", "safetensors"),
         _NODE,
+    ),
+    Stage(
+        "cameras",
+        45,
+        "time PSPNet at 960x540 for one to three cameras as one batch",
+        (*CORE, "torch with CUDA", "safetensors"),
+        _CAMERAS,
     ),
 )
 NAMES: Final = tuple(stage.name for stage in STAGES)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["facts", "tests", "kernels", "frame", "networks", "training", "tensorrt", "node"]
+NAMES = ["facts", "tests", "kernels", "frame", "networks", "training", "tensorrt", "node", "cameras"]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_crash_or_a_hang_costs_one_stage_and_every_figure_is_kept(gpu, monkeyp
         f"import pathlib, subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {deaf!r}]); "
         f"pathlib.Path({str(pid)!r}).write_text(str(p.pid)); print('hanging', flush=True); {deaf}"
     )
-    look_back = f"import json; kept = json.load(open({str(out)!r})); " + write("list(kept['stages'])")
+    look_back = f"import json; kept = json.load(open({str(out)!r})); " + write("{'stages': list(kept['stages'])}")
 
     def stage(name, code, needs=(), limit_s=60):
         return gpu.Stage(name, limit_s, "do it", needs, ("-c", code, "{record}"))
@@ -95,6 +95,7 @@ def test_a_crash_or_a_hang_costs_one_stage_and_every_figure_is_kept(gpu, monkeyp
         stage("crash", write("{'half': 1}") + "; import os; os.abort()"),
         stage("hang", hang, limit_s=11),
         stage("lacks", "raise SystemExit(1)", needs=("pycuda",)),
+        stage("refused", write("{'failures': {'pspnet': 'no such target'}}")),
         stage("after", look_back),
     )
     monkeypatch.setattr(gpu, "STAGES", stages)
@@ -111,11 +112,12 @@ def test_a_crash_or_a_hang_costs_one_stage_and_every_figure_is_kept(gpu, monkeyp
         "crash": "failed: exit code -6",
         "hang": "timed out: after 11 s",
         "lacks": "skipped: pycuda is not installed: pip install 'dannet_ros[gpu]', or --wheels DIR with its wheel",
+        "refused": "failed: no such target",
         "after": "done",
     }
     assert (entries["first"]["figures"], entries["crash"]["figures"]) == ({"ms": 3}, {"half": 1})
     assert entries["hang"]["words"] == ["hanging"]
-    assert entries["after"]["figures"] == ["first", "crash", "hang", "lacks"], "written after every stage"
+    assert entries["after"]["figures"] == {"stages": ["first", "crash", "hang", "lacks", "refused"]}
     deadline_s = time.monotonic() + 20
     while Path(f"/proc/{pid.read_text()}").exists() and "zombie" not in status_of(pid.read_text()):
         assert time.monotonic() < deadline_s, "what a hung stage started is ended with it"
