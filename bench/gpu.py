@@ -32,6 +32,8 @@ LEAST_S: Final = 10.0
 """A stage that has less is not begun."""
 KILL_AFTER_S: Final = 5.0
 WORDS_KEPT: Final = 20
+NAMED: Final = 3
+"""Figures named where more than these failed."""
 
 
 class Budget:
@@ -89,8 +91,21 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 def last_words(log: Path) -> list[str]:
     lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-    kept = [line for line in lines if line.strip()][-WORDS_KEPT:]
-    return [line.replace(str(ROOT), ".").replace(str(Path.home()), "~")[:300] for line in kept]
+    return [line[:300] for line in lines if line.strip()][-WORDS_KEPT:]
+
+
+def without_places(value: Any) -> Any:
+    """Results are published: where things lie on this machine is nobody's business."""
+    text = json.dumps(value, default=str)
+    for place, name in ((str(ROOT), "."), (sys.prefix, "PYTHON"), (str(Path.home()), "~")):
+        text = text.replace(place, name) if len(place) > 1 else text
+    return json.loads(text)
+
+
+def failed_figures(figures: dict[str, Any]) -> list[str]:
+    """Names of those that failed or are not equal to what they should be, and what `bench/inference.py` did not run."""
+    bad = [name for name, one in figures.items() if isinstance(one, dict) and not one.get("equal", "failed" not in one)]
+    return bad + [f"{name}: {said}" for name, said in dict(figures.get("failures") or {}).items()]
 
 
 def figures_of(path: Path) -> dict[str, Any]:
@@ -118,10 +133,11 @@ def run_stage(stage: Stage, given: Given, here: Here, environment: dict[str, str
     command = stage.command(given, limit_s - min(10.0, limit_s / 5))
     ended, seconds = run_command(command, environment, limit_s, log)
     figures = figures_of(stage.record(given))
-    if ended == "done" and figures.get("failures"):  # `bench/inference.py` goes on after what did not run
-        ended = f"failed: {next(iter(figures['failures'].values()))}"
-    entry = {"state": ended, "seconds": round(seconds, 1), "figures": figures}
-    return entry if ended == "done" and entry["figures"] else entry | {"words": last_words(log)}
+    bad = failed_figures(figures)
+    if bad and not ended.startswith("timed out") and not ended.startswith("failed: exit code -"):
+        ended = f"failed: {'; '.join(bad[:NAMED])}" + (f" and {len(bad) - NAMED} more" if len(bad) > NAMED else "")
+    entry: dict[str, Any] = {"state": ended, "seconds": round(seconds, 1), "figures": figures}
+    return without_places(entry if ended == "done" and figures else entry | {"words": last_words(log)})
 
 
 def child_environment(site: Path | None, work: Path) -> dict[str, str]:
@@ -234,4 +250,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("gpu: interrupted: the stages before this one are in --out")

@@ -87,6 +87,8 @@ def test_a_crash_or_a_hang_costs_one_stage_and_every_figure_is_kept(gpu, monkeyp
     )
     look_back = f"import json; kept = json.load(open({str(out)!r})); " + write("{'stages': list(kept['stages'])}")
 
+    wrong = {key: {"equal": False} for key in "abcd"} | {"good": {"equal": True}, "a": {"failed": "X: y"}}
+
     def stage(name, code, needs=(), limit_s=60):
         return gpu.Stage(name, limit_s, "do it", needs, ("-c", code, "{record}"))
 
@@ -96,6 +98,7 @@ def test_a_crash_or_a_hang_costs_one_stage_and_every_figure_is_kept(gpu, monkeyp
         stage("hang", hang, limit_s=11),
         stage("lacks", "raise SystemExit(1)", needs=("pycuda",)),
         stage("refused", write("{'failures': {'pspnet': 'no such target'}}")),
+        stage("wrong", write(repr(wrong)) + "; sys.exit(1)"),
         stage("after", look_back),
     )
     monkeypatch.setattr(gpu, "STAGES", stages)
@@ -112,12 +115,13 @@ def test_a_crash_or_a_hang_costs_one_stage_and_every_figure_is_kept(gpu, monkeyp
         "crash": "failed: exit code -6",
         "hang": "timed out: after 11 s",
         "lacks": "skipped: pycuda is not installed: pip install 'dannet_ros[gpu]', or --wheels DIR with its wheel",
-        "refused": "failed: no such target",
+        "refused": "failed: pspnet: no such target",
+        "wrong": "failed: a; b; c and 1 more",
         "after": "done",
     }
     assert (entries["first"]["figures"], entries["crash"]["figures"]) == ({"ms": 3}, {"half": 1})
     assert entries["hang"]["words"] == ["hanging"]
-    assert entries["after"]["figures"] == {"stages": ["first", "crash", "hang", "lacks", "refused"]}
+    assert entries["after"]["figures"] == {"stages": ["first", "crash", "hang", "lacks", "refused", "wrong"]}
     deadline_s = time.monotonic() + 20
     while Path(f"/proc/{pid.read_text()}").exists() and "zombie" not in status_of(pid.read_text()):
         assert time.monotonic() < deadline_s, "what a hung stage started is ended with it"
@@ -205,3 +209,8 @@ def test_figures_are_kept_as_they_come_and_a_failure_is_one(bench_program, tmp_p
     }
     assert (record.failures, record.exit_code()) == (2, 1)
     assert [one.name for one in tmp_path.iterdir()] == ["stage.json"]
+
+
+def test_results_say_nothing_of_where_things_lie(gpu, repository):
+    said = {"failed": f"{sys.prefix}/bin/python {repository}/bench/x.py", "ms": {"p50": 1.5}}
+    assert gpu.without_places(said) == {"failed": "PYTHON/bin/python ./bench/x.py", "ms": {"p50": 1.5}}
