@@ -34,15 +34,13 @@ bench: $(VENV)/.ready ## Measure post-processing and the node's rate side by sid
 	$(CLEAN_ENV) $(BIN)/python bench/postprocess.py --out bench/results/postprocess.json
 	$(CLEAN_ENV) $(BIN)/python bench/node_rate.py --seconds 20 --out bench/results/node_rate.json
 
-bench-gpu: $(VENV)/.ready ## On a machine with an NVIDIA GPU: GPU tests, then every architecture, size and backend, and the node; RELEASED=DIR adds the ratio
-	$(CLEAN_ENV) $(BIN)/python -m pip install --quiet --editable ".[gpu]"
-	$(CLEAN_ENV) $(BIN)/python -m pytest -m gpu test
-	$(CLEAN_ENV) $(BIN)/python bench/inference.py --input-size 540 960 --input-size 1080 1920 --soak 10000 \
-		$(if $(RELEASED),--released $(RELEASED)) --out bench/results/inference_gpu.json
-	$(CLEAN_ENV) $(BIN)/python bench/cameras.py --torch pspnet --out bench/results/cameras_gpu.json
-	$(CLEAN_ENV) $(BIN)/python bench/node_rate.py --model bench/work/pspnet_960x540_fp16.onnx --seconds 60 \
-		--param engine_cache:=bench/work/engines --outputs label --outputs label,color,overlay,relit,confidence \
-		--out bench/results/node_rate_gpu.json
+bench-gpu: ## On a machine with an NVIDIA GPU: install where there is a network, then bench/gpu.py; WHEELS=DIR, RELEASED=DIR, BUDGET=SECONDS
+	@$(MAKE) --no-print-directory $(VENV)/.ready || echo "bench-gpu: no $(VENV) could be made: measuring with $(PYTHON)"
+	@test ! -f $(VENV)/.ready || $(CLEAN_ENV) $(BIN)/python -m pip install --quiet --editable ".[gpu]" \
+		|| echo "bench-gpu: pycuda could not be installed: measuring without"
+	@if [ -f $(VENV)/.ready ]; then python=$(BIN)/python; else python=$(PYTHON); fi; \
+		set -x; $$python bench/gpu.py $(if $(BUDGET),--budget $(BUDGET)) $(if $(WHEELS),--wheels "$(WHEELS)") \
+		$(if $(RELEASED),--released "$(RELEASED)") $(GPU_OPTIONS)
 
 lock: $(VENV)/.ready ## Write the versions installed in .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | $(BIN)/python .ci/pin_versions.py > constraints.txt.new

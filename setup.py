@@ -97,7 +97,9 @@ EXTRAS = {
         "onnxscript>=0.5,<1",
     ],
     "cpu": ["openvino>=2025.0,<2027", "numba>=0.60,<1"],
-    "gpu": ["pycuda>=2024.1", "tensorrt>=10.3"],
+    "gpu": ["pycuda>=2024.1"],
+    # Its libraries are on NVIDIA's own index only: apart, so that the others install without it.
+    "tensorrt": ["tensorrt>=10.3"],
     "rtx": ["tensorrt-rtx-cu13>=1.2,<2; platform_machine == 'x86_64'"],
     "test": [
         "pytest>=8,<10",

@@ -2,7 +2,7 @@
 
     python bench/inference.py --arch pspnet --input-size 540 960 --backend pytorch onnxruntime --out results.json
     python bench/inference.py --arch pspnet --released ~/DANNet         # with the ratio to the released loop
-    make bench-gpu                                                      # everything, on a GPU
+    python bench/gpu.py                                                 # on a GPU, with much else
 
 Weights are random and the same for all, with batch norm statistics of pictures, so that activations have a sane scale:
 on a CPU vanishing ones cost many times as much. Models are exported and engines built once into --work. Each backend
@@ -102,10 +102,21 @@ def make_graph(arch: str, size: tuple[int, int], precision: str, work: Path) -> 
     return path
 
 
+def graph_precision(backend: str, has_gpu: bool) -> str:
+    """Half only for what runs on the GPU: a processor takes minutes for a frame of PSPNet in it."""
+    if backend == "tensorrt":
+        return "fp16"
+    if backend != "onnxruntime" or not has_gpu:
+        return "fp32"
+    import onnxruntime
+
+    return "fp16" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "fp32"
+
+
 def make_model(arch: str, size: tuple[int, int], backend: str, has_gpu: bool, work: Path) -> Path:
     if backend == "pytorch":
         return make_weights(arch, work)
-    graph = make_graph(arch, size, "fp16" if has_gpu or backend == "tensorrt" else "fp32", work)
+    graph = make_graph(arch, size, graph_precision(backend, has_gpu), work)
     if backend in ("openvino", "onnxruntime"):
         return graph
     engine = graph.with_suffix(".engine")

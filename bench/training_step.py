@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -41,6 +42,8 @@ from dannet_core.training.step_inputs import StepInputs
 REPOSITORY = Path(__file__).resolve().parents[1]
 RELEASED_NAMES: Final = {"pspnet": "PSPNet", "deeplabv2": "DeepLab", "refinenet": "RefineNet"}
 WARM_UP_STEPS: Final = 1
+BATCHES_DRAWN: Final = 2
+"""Before the clock starts: noise for one step at the paper's sizes takes a CPU longer than the step takes a GPU."""
 
 
 def synchronised_s(device: torch.device) -> float:
@@ -54,12 +57,18 @@ def loss_config(preset: str) -> LossConfig:
     return LossConfig(**changes)
 
 
-def random_inputs(options: argparse.Namespace, device: torch.device) -> StepInputs:
+def draw_inputs(options: argparse.Namespace) -> StepInputs:
+    """Pictures of noise in host memory, where a loader leaves them."""
     n, side = options.batch_size, options.source_size
-    pictures = [torch.randn(n, 3, side, side).to(device) for _ in range(3)]
-    labels = torch.randint(0, 19, (n, side, side)).to(device)
+    pictures = [torch.randn(n, 3, side, side) for _ in range(3)]
+    labels = torch.randint(0, 19, (n, side, side))
     size = (options.target_size, options.target_size)
     return StepInputs(pictures[0], labels, pictures[1], pictures[2], size, [])
+
+
+def on_device(inputs: StepInputs, device: torch.device) -> StepInputs:
+    moved = {name: getattr(inputs, name).to(device) for name in ("source", "labels", "day", "night")}
+    return dataclasses.replace(inputs, **moved)
 
 
 def our_step(options: argparse.Namespace, device: torch.device) -> Any:
@@ -82,10 +91,12 @@ def our_step(options: argparse.Namespace, device: torch.device) -> Any:
         Networks(net, forward, day, night), loss_config(options.preset), weights, precision, Processes(0, 1, device)
     )
 
+    drawn = itertools.cycle([draw_inputs(options) for _ in range(BATCHES_DRAWN)])
+
     def run() -> None:
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
-        step.adapt(Part(random_inputs(options, device), StepResult(), 1.0))
+        step.adapt(Part(on_device(next(drawn), device), StepResult(), 1.0))
         precision.step(optimisers)
 
     return run
@@ -103,29 +114,37 @@ def time_ours(options: argparse.Namespace) -> list[float]:
 
 
 class RandomPairs(torch.utils.data.Dataset):
-    """What the released loaders hand out, without reading files: two pictures, or a picture and its labels."""
+    """What the released loaders hand out, without reading files: two pictures, or a picture and its labels.
+
+    Drawn once, like the other side's; a batch is still put together, and carried to the device, in the step.
+    """
 
     side: int = 512
     with_labels: bool = False
+    samples_drawn: int = 4
 
     def __init__(self, *_: object, max_iters: int = 0, **__: object) -> None:
         self.count = max_iters
+        self.drawn = [self._draw() for _ in range(self.samples_drawn)]
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
+        return *self.drawn[index % self.samples_drawn], 0, str(index)
+
+    def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         first = torch.randn(3, self.side, self.side)
-        second = torch.randint(0, 19, (self.side, self.side)) if self.with_labels else torch.randn_like(first)
-        return first, second, 0, str(index)
+        return first, torch.randint(0, 19, (self.side, self.side)) if self.with_labels else torch.randn_like(first)
 
 
 def time_released(options: argparse.Namespace) -> list[float]:
     """Run the released `train.py` on random pictures, and take the time whenever it reports an iteration."""
     device = torch.device(options.device)
     sys.path.insert(0, str(options.released))
-    labelled = type("Labelled", (RandomPairs,), {"side": options.source_size, "with_labels": True})
-    pairs = type("Pairs", (RandomPairs,), {"side": options.source_size})
+    like = {"side": options.source_size, "samples_drawn": BATCHES_DRAWN * options.batch_size}
+    labelled = type("Labelled", (RandomPairs,), like | {"with_labels": True})
+    pairs = type("Pairs", (RandomPairs,), like)
     for name, attribute, kind in (
         ("cityscapes_dataset", "cityscapesDataSet", labelled),
         ("zurich_pair_dataset", "zurich_pair_DataSet", pairs),
@@ -155,11 +174,16 @@ def time_released(options: argparse.Namespace) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(moments_s)]
 
 
+def child_environment() -> dict[str, str]:
+    """This project first, then what the caller put on the path: packages may be there and nowhere else."""
+    path = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+
+
 def measure(side: str, arguments: list[str]) -> dict[str, Any]:
     """One side in a process of its own; the sides must not share allocators or patched functions."""
     command = [sys.executable, __file__, *arguments, "--side", side]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=child_environment())
     if done.returncode != 0:
         sys.exit(f"{side}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))

@@ -22,6 +22,9 @@ Labels = npt.NDArray[np.uint8]
 IMAGENET_MEAN: Final = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD: Final = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 """RGB mean and standard deviation of pixels scaled to 0..1, as every network here expects them."""
+BYTE_SCALE: Final = IMAGENET_STD * 255
+BYTE_OFFSET: Final = IMAGENET_MEAN * 255
+"""A normalised value times the one plus the other is a byte."""
 
 MIN_SIDE: Final = 64
 MAX_SIDE: Final = 16384
@@ -54,14 +57,14 @@ def normalize(rgb: Rgb) -> npt.NDArray[np.float32]:
     """H x W x 3 uint8 RGB to 1 x 3 x H x W float32, ImageNet-normalised."""
     out = np.empty((1, 3, *rgb.shape[:2]), dtype=np.float32)
     # One table look-up per byte is faster than a multiply and add on floats, and exact.
-    for plane, table, target in zip(cv2.split(rgb), _NORMALIZE_LUT, out[0], strict=True):
+    for plane, table, target in zip(cv2.split(rgb), NORMALIZED, out[0], strict=True):
         cv2.LUT(plane, table, dst=target)
     return out
 
 
 def denormalize(image: npt.NDArray[np.float32]) -> Rgb:
     """3 x H x W float32, ImageNet-normalised RGB, to H x W x 3 uint8 RGB; values outside 0..255 are clipped."""
-    scaled = image.transpose(1, 2, 0) * (IMAGENET_STD * 255) + IMAGENET_MEAN * 255
+    scaled = image.transpose(1, 2, 0) * BYTE_SCALE + BYTE_OFFSET
     return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
@@ -120,6 +123,7 @@ def write_png(path: str | Path, image: npt.NDArray[np.uint8] | npt.NDArray[np.ui
     write_whole(path, data.tobytes())
 
 
-_NORMALIZE_LUT: Final = (
+NORMALIZED: Final = (
     (np.arange(256, dtype=np.float32)[None] / 255 - IMAGENET_MEAN[:, None]) / IMAGENET_STD[:, None]
 ).astype(np.float32)
+"""3 x 256 float32: what each byte of red, green and blue is normalised to."""

@@ -135,6 +135,10 @@ class ReusedImage:
         self._message.header = header
         return self._message
 
+    def publish(self, publisher: Any, header: Any) -> None:
+        """Publish what was written, under ``header``."""
+        publisher.publish(self.message(header))
+
 
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

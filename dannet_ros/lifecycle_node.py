@@ -50,7 +50,8 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         failure: why the last configure failed, or the model was closed, one line; empty when it did not.
         quiet: leave reporting `failure` to the caller instead of logging it.
         hung: a worker thread was left behind in a driver call; only ending the process gets rid of it.
-        gave_up: the worker hangs for good, or the model cannot be opened again: only a new process may help.
+        gave_up: the worker hangs for good, the GPU is lost, or the model cannot be opened again: only a new process
+            may help.
     """
 
     def __init__(self, stopping: threading.Event | None = None, **node_arguments: Any) -> None:
@@ -224,7 +225,9 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         if not self._active or session is None:
             return
         most, longest_s = session.parameters.max_failures, session.parameters.max_hang_s
-        if 0 < most <= session.statistics.failures_in_a_row:
+        if session.lost_gpu:
+            self._give_up(session.lost_gpu)
+        elif 0 < most <= session.statistics.failures_in_a_row:
             self._recover(f"{most} frames in a row failed, the last: {session.statistics.last_problem}")
         elif 0 < longest_s < session.worker.busy_s:
             self._give_up(f"the worker hangs for more than max_hang_s, {longest_s:g} s")

@@ -25,8 +25,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments without the program name, ROS arguments included; None = the process's.
 
     Returns:
-        0 after a clean stop, 2 when the arguments are wrong, autostart failed, the model could not be opened again, or
-        its worker hangs for good.
+        0 after a clean stop, 2 when the arguments are wrong, autostart failed, the model could not be opened again, the
+        GPU is lost, or the worker hangs for good.
     """
     arguments = sys.argv[1:] if argv is None else argv
     stop = threading.Event()

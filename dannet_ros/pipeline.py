@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from dannet_core import InferenceSettings, NightSegmenter, Prediction
-from dannet_core.errors import DannetError, ImageError
+from dannet_core.errors import DannetError, EngineError, ImageError
 from dannet_core.inference.camera_image import CameraImage
 from dannet_ros.conversions import to_camera
 from dannet_ros.frame_statistics import FrameStatistics
@@ -51,6 +51,7 @@ class FramePipeline:
         max_age_ms: frames older than this are dropped; 0 = off.
         stability: compare labels with those of the frame before.
         abandoned: set when the worker was left behind: a frame that ends after all is not published any more.
+        lost: what the GPU said when it was lost for good; empty while it is there.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class FramePipeline:
         self.max_age_ms = 0.0
         self.stability = False
         self.abandoned = False
+        self.lost = ""
 
     def __call__(self, segmenter: NightSegmenter, received: Received, take_waiting: TakeWaiting) -> None:
         """Process one frame, and those begun meanwhile; never raises: the next frame may be a good one.
@@ -107,6 +109,8 @@ class FramePipeline:
         except Exception as error:  # noqa: BLE001  a driver or runtime error on one frame must not end the node
             problem = str(error) if isinstance(error, DannetError) else f"{type(error).__name__}: {error}"
             outcome, problem = "failed", problem.partition("\n")[0]
+            if isinstance(error, EngineError) and error.fatal:
+                self.lost = problem
             self._log.error(f"frame failed: {problem}", throttle_duration_sec=LOG_PERIOD_S)
         self._statistics.count(outcome, problem)
         return None
@@ -127,9 +131,6 @@ class FramePipeline:
             return None
         taken_s = time.perf_counter()
         camera = to_camera(received.message)
-        on_device = segmenter.on_device
-        if not on_device:
-            camera = CameraImage.from_rgb(camera.to_rgb())  # once, for all that need it
         latencies_ms = {
             "receive": received.age_ms,
             "wait": (taken_s - received.at_s) * 1e3,
@@ -139,7 +140,7 @@ class FramePipeline:
             segmenter.settings = self.settings
         alpha = self.overlay_alpha
         outputs = [made for name, made in _MADE_WITH_LABELS.items() if name in wanted]
-        into = {} if on_device else self._publishers.buffers(camera.size, wanted, self.stability)
+        into = {} if segmenter.on_device else self._publishers.buffers(camera.size, wanted, self.stability)
         segmenter.submit(camera, with_relit="relit" in wanted, outputs=outputs, alpha=alpha, into=into)
         return _Begun(received, camera, wanted, alpha, latencies_ms)
 

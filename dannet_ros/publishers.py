@@ -20,6 +20,7 @@ from dannet_core.inference.outputs import Buffers
 from dannet_core.pixels import Labels, colorize, overlay
 from dannet_ros.camera_infos import CameraInfos
 from dannet_ros.conversions import ReusedImage, to_image
+from dannet_ros.direct_image import DirectImage, works_here
 from dannet_ros.frame_statistics import STAGES
 from dannet_ros.legend import legend
 from dannet_ros.qos_overrides import overriding_options
@@ -108,7 +109,8 @@ class Publishers:
     def __init__(self, node: Any) -> None:
         self._node = node
         self._made: list[Any] = []
-        self._messages = {name: ReusedImage(output.encoding) for name, output in OUTPUTS.items()}
+        outgoing = DirectImage if works_here() else ReusedImage
+        self._messages = {name: outgoing(output.encoding) for name, output in OUTPUTS.items()}
         self._infos = CameraInfos()
         try:
             self._images = {name: self._create(Image, name, OUTPUT_QOS) for name in OUTPUTS}
@@ -154,7 +156,7 @@ class Publishers:
         for name, output in OUTPUTS.items():
             if name in wanted:
                 output.write(picture, self.pixels(name, picture.size))
-                self._images[name].publish(self._messages[name].message(header))
+                self._messages[name].publish(self._images[name], header)
 
     def camera_info_came(self, message: Any) -> None:
         """Republish a camera_info with the labels of the same stamp: at once where those are out already."""

@@ -113,6 +113,11 @@ class Session:
         return True
 
     @property
+    def lost_gpu(self) -> str:
+        """What the GPU said when it was lost to this process for good; empty while it is there."""
+        return self._pipeline.lost
+
+    @property
     def received(self) -> int:
         """Frames that came while active."""
         return self.mailbox.received + self._refused

@@ -120,3 +120,15 @@ def test_the_manifest_of_ros_and_the_metadata_agree(repository):
     assert manifest.findtext("export/build_type") == "ament_python"
     for field in ("license", "url"):
         assert f'"{manifest.findtext(field)}"' in setup
+
+
+def test_what_only_nvidia_hands_out_is_an_extra_of_its_own(prefix):
+    script = "import importlib.metadata as m, json; print(json.dumps(m.requires('dannet_ros')))"
+    requires = json.loads(run_installed(prefix, "-c", script).stdout)
+    extras = {}
+    for line in requires:
+        name, _, extra = line.partition("extra == ")
+        extras.setdefault(extra.strip(" '\")"), []).append(name)
+    assert [line.split(">")[0] for line in extras["gpu"]] == ["pycuda"]
+    assert [line.split(">")[0] for line in extras["tensorrt"]] == ["tensorrt"]
+    assert not any(line.startswith("tensorrt>") for extra in extras if extra != "tensorrt" for line in extras[extra])

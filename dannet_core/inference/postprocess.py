@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dannet_core.classes import reweighting_vector
 from dannet_core.errors import NotFiniteError, SettingsError
-from dannet_core.pixels import Labels
+from dannet_core.pixels import Labels, Rgb, denormalize
 
 REWEIGHT_METHODS: Final = ("probabilities", "logits", "none")
 """What w multiplies: the likelihoods (the paper), the logits (the released code), or nothing."""
@@ -74,6 +74,16 @@ def require_finite(values: npt.NDArray[np.floating], name: str) -> None:
         return
     bad = values.size - np.count_nonzero(np.abs(values, dtype=np.float32) <= LARGEST_SCORE)
     raise not_finite(name, bad, values.size)
+
+
+def relit_picture(image: Floats) -> Rgb:
+    """What a relighting network gives, 3 x h x w float32 and ImageNet-normalised, as h x w x 3 uint8 RGB.
+
+    Raises:
+        NotFiniteError: a value is NaN or infinite.
+    """
+    require_finite(image, "relit")
+    return denormalize(image)
 
 
 def not_finite(name: str, bad: int, size: int) -> NotFiniteError:

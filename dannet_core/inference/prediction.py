@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dannet_core import pixels
 from dannet_core.errors import BackendError, SettingsError
-from dannet_core.inference.postprocess import Floats, require_finite, upsample_confidence
+from dannet_core.inference.postprocess import Floats, relit_picture, upsample_confidence
 from dannet_core.pixels import Labels, Rgb
 
 Outputs = Mapping[str, npt.NDArray[Any]]
@@ -30,6 +30,7 @@ class Lazy(NamedTuple):
         colormap: of the model's classes.
         absent: what the model cannot give, with the reason, see `ModelMetadata.absent`.
         upsample: scores, size and align_corners to H x W confidence.
+        to_picture: 3 x H x W float32, ImageNet-normalised, to RGB.
     """
 
     scores: Callable[[], Floats]
@@ -38,6 +39,7 @@ class Lazy(NamedTuple):
     colormap: pixels.Colormap = pixels.COLORMAP
     absent: Mapping[str, str] = _NONE
     upsample: Callable[[Floats, tuple[int, int], bool], Floats] = upsample_confidence
+    to_picture: Callable[[Floats], Rgb] = relit_picture
 
 
 class Prediction:
@@ -95,9 +97,7 @@ class Prediction:
         self._require("relit")
         if self._lazy.relit is None:
             raise BackendError("relit: not kept: call segment(rgb, with_relit=True)")
-        values = self._lazy.relit()
-        require_finite(values, "relit")
-        picture = pixels.denormalize(values)
+        picture = self._lazy.to_picture(self._lazy.relit())
         height, width = self._size
         made = np.asarray(cv2.resize(picture, (width, height), out, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
         self.__dict__["relit"] = made

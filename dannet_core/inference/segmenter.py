@@ -19,7 +19,7 @@ from dannet_core.inference.not_finite import no_labels
 from dannet_core.inference.outputs import Buffers, Made, NumpyOutputs, OutputJob, OutputMaker, open_outputs
 from dannet_core.inference.postprocess import class_scaling, scale_logits
 from dannet_core.inference.prediction import Lazy, Prediction
-from dannet_core.inference.preprocess import network_size, preprocess
+from dannet_core.inference.preprocess import network_size
 from dannet_core.inference.presets import PRESETS, InferenceSettings
 from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import Rgb
@@ -306,16 +306,18 @@ class NightSegmenter:
     def _segment_here(self, camera: CameraImage, request: FrameRequest, into: Buffers) -> Prediction:
         """Everything but the network on the CPU."""
         timings: dict[str, float] = {}
-        rgb = _timed(timings, "preprocess", camera.to_rgb)
-        image = _timed(timings, "preprocess", lambda: preprocess(rgb, request.input_size, request.settings.resize))
+        if "overlay" in request.outputs or not self._maker.reads(camera.encoding):
+            camera = CameraImage.from_rgb(_timed(timings, "preprocess", camera.to_rgb))  # once, for both ends
+        size, resize = request.input_size, request.settings.resize
+        image = _timed(timings, "preprocess", lambda: self._maker.prepare(camera, size, resize))
         output = _timed(timings, "infer", lambda: self._backend.infer(image, request.with_relit))
-        made = _timed(timings, "postprocess", lambda: self._make(output, rgb, request, into))
+        made = _timed(timings, "postprocess", lambda: self._make(output, camera, request, into))
         return self._prediction(output, made, timings)
 
-    def _make(self, output: StrideOutput, rgb: Rgb, request: FrameRequest, into: Buffers) -> Made:
+    def _make(self, output: StrideOutput, camera: CameraImage, request: FrameRequest, into: Buffers) -> Made:
         job = OutputJob(
             scaling=self._scaling,
-            picture=rgb,
+            picture=camera,
             align_corners=self.metadata.align_corners,
             colormap=self._colormap,
             min_confidence=request.settings.min_confidence,
@@ -334,6 +336,7 @@ class NightSegmenter:
             self._colormap,
             metadata.absent,
             self._maker.confidence,
+            self._maker.denormalize,
         )
         return Prediction(made.labels, lazy, timings, made.outputs)
 

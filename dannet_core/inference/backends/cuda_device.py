@@ -161,7 +161,13 @@ class CudaDevice:
             return
         atexit.unregister(self._leave_at_exit)
         with self._guarded("leaving the context"):
-            context.pop()
+            try:
+                context.pop()
+            except self._cuda.Error:
+                # After a fatal error the driver refuses that, and pycuda aborts the process when a thread ends with a
+                # context on its stack. Detached where it is, the context leaves the stack whatever the driver says.
+                context.detach()
+                raise
             context.detach()
             # pycuda makes a context current to detach it; releasing a primary context does not undo that.
             self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))

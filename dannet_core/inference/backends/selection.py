@@ -157,6 +157,8 @@ def _unranked(device: str) -> list[tuple[str, str]]:
 
 
 def _chosen(opened: Backend, path: Path, against: Sequence[str]) -> Choice:
+    if (opened.name, opened.device) == ("onnxruntime", "cpu") and find_spec("openvino") is None:
+        against = [*against, "openvino: it is not installed (pip install openvino)"]
     reasons = (f"not {reason}" for reason in against)
     why = "; ".join(filter(None, ("the best that runs here", *reasons, _remark(opened))))
     LOG.info("%s on %s runs %s: %s", opened.name, opened.device, path, why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,9 @@ class TensorRTBackend:
         except (DannetError, RuntimeError, TypeError) as error:
             if network is not None:
                 network.close()
-            gpu.close()
+            # Of a GPU that is lost nothing can be given back; what is raised says why.
+            with contextlib.suppress(EngineError):
+                gpu.close()
             # TensorRT's bindings raise these two where the library gives nothing back.
             raise error if isinstance(error, DannetError) else engine_error(f"{path}: loading", error) from error
 

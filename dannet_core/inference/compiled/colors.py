@@ -16,6 +16,7 @@ from dannet_core.inference.compiled.jit import (
     GIVEN_BYTES,
     compiled,
     multiply_add,
+    put_word,
     rounded_byte,
 )  # fmt: skip
 
@@ -41,12 +42,16 @@ def color_rows(labels: Any, colormap: Any, colors: Any) -> None:
         colormap: 256 x 3 uint8 RGB.
         colors: rows x 3W uint8, to be written.
     """
+    words = np.empty(256, np.uint32)
+    for label in range(256):
+        words[label] = colormap[label, 0] | np.uint32(colormap[label, 1]) << 8 | np.uint32(colormap[label, 2]) << 16
+    last = labels.shape[1] - 1
     for row in range(labels.shape[0]):
-        for column in range(labels.shape[1]):
-            label = labels[row, column]
-            colors[row, 3 * column] = colormap[label, 0]
-            colors[row, 3 * column + 1] = colormap[label, 1]
-            colors[row, 3 * column + 2] = colormap[label, 2]
+        out = colors[row]
+        for column in range(last):  # one store a pixel: its fourth byte is the next pixel's first
+            put_word(out, 3 * column, words[labels[row, column]])
+        for channel in range(3):
+            out[3 * last + channel] = colormap[labels[row, last], channel]
 
 
 @compiled(types.void(GIVEN_BYTES, BYTES, _SHARES, BYTES))

@@ -16,6 +16,7 @@ from dannet_core.inference.compiled.jit import (
     INDICES,
     LANES,
     MAGIC,
+    ROWS_AT_ONCE,
     VOLUME,
     bits_of,
     compiled,
@@ -24,6 +25,7 @@ from dannet_core.inference.compiled.jit import (
     larger,
     lerp_lanes,
     rounded_byte,
+    sum_growing,
 )  # fmt: skip
 from dannet_core.inference.postprocess import EXP_FLOOR
 
@@ -35,7 +37,7 @@ _C4, _C5, _C6 = np.float32(0.009618057), np.float32(0.0013400428), np.float32(0.
 MOST_ROWS: Final = 64
 """After so many multiplications powers are computed anew: each rounds once."""
 _LINES = types.UniTuple(FLOAT_ROWS, 2)
-_SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS))
+_SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS, FLOAT_ROWS))
 _ACCURACY = types.Tuple((types.float32, types.boolean))
 _BLOCK = types.UniTuple(types.int64, 3)
 
@@ -144,30 +146,6 @@ def _begin_powers(lines: Any, count: int, downs: Any, width: int) -> None:
             step[column] = float_of(factor)
 
 
-@compiled(types.void(_LINES, types.int64, FLOATS, INDICES))
-def _sum_and_go_on(lines: Any, count: int, total: Any, best: Any) -> None:
-    """Like `_sum_powers` of the row that the powers are at; then they are at the next."""
-    powers, factors = lines
-    for column in range(len(total)):
-        total[column] = np.float32(0)
-        best[column] = 0
-    for i in range(0, count - 1, 2):
-        power_1, factor_1, power_2, factor_2 = powers[i], factors[i], powers[i + 1], factors[i + 1]
-        for column in range(len(total)):
-            first, second = power_1[column], power_2[column]
-            total[column] += first + second
-            best[column] = larger(larger(bits_of(first), bits_of(second)), best[column])
-            power_1[column] = first * factor_1[column]
-            power_2[column] = second * factor_2[column]
-    if count % 2:
-        power_1, factor_1 = powers[count - 1], factors[count - 1]
-        for column in range(len(total)):
-            first = power_1[column]
-            total[column] += first
-            best[column] = larger(bits_of(first), best[column])
-            power_1[column] = first * factor_1[column]
-
-
 @compiled(types.int64(FLOATS, types.int64, types.int64))
 def _even_rows(fraction: Any, row: int, last: int) -> int:
     """The row behind the last one that is reached from ``row`` in even steps, at most `MOST_ROWS` of them."""
@@ -222,26 +200,41 @@ def _exact_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch:
             _divide(sums, largest, line)
 
 
-@compiled(types.void(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH, FLOAT_ROWS))
-def _rough_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any, confidence: Any) -> None:
+@compiled(types.void(BYTE_ROWS, types.UniTuple(types.int64, 4)))
+def _fill(out: Any, where: Any) -> None:
+    """Certain, where one class alone matters."""
+    first, last, left, right = where
+    for row in range(first, last):
+        out[row, left:right] = np.uint8(255)
+
+
+@compiled(types.void(_LINES, types.int64, FLOAT_ROWS, BYTE_ROWS, types.UniTuple(types.int64, 4)))
+def _go_on(lines: Any, count: int, shares: Any, out: Any, where: Any) -> None:
+    """Up to `ROWS_AT_ONCE` rows of bytes from the powers of the first; then they are those of the row behind."""
+    first, last, left, right = where
+    for column in range(0, right - left, LANES):
+        sum_growing(lines[0], lines[1], count, column, shares)
+    for row in range(first, last):
+        _as_bytes(shares[row - first, : right - left], out[row, left:right])
+
+
+@compiled(types.void(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH, BYTE_ROWS))
+def _rough_block(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any, out: Any) -> None:
     """One block, each row's powers from those of the row above: along a column a power grows by a constant factor."""
-    above, step, total, best = scratch[0], scratch[1], scratch[2], scratch[3]
     band, first, last = block
     left, right = grid.first_column[first], grid.first_column[last]
-    sums, largest = total[: right - left], best[: right - left]
-    row, bottom = grid.first_row[band], grid.first_row[band + 1]
+    row, top, bottom = grid.first_row[band], grid.first_row[band], grid.first_row[band + 1]
     while row < bottom:
         count = _gather(levels, block, grid, reach, scratch)
-        end = bottom if count == 0 else _even_rows(grid.row_fraction, row, bottom)
+        if count == 0:
+            _fill(out, (row - top, bottom - top, left, right))
+            return
+        end = _even_rows(grid.row_fraction, row, bottom)
         pace = (grid.row_fraction[end - 1] - grid.row_fraction[row]) / np.float32(max(1, end - 1 - row))
-        _begin_powers((above, step), count, (grid.row_fraction[row], pace), right - left)
-        for one in range(row, end):
-            line = confidence[one - grid.first_row[band], left:right]
-            if count == 0:
-                line[:] = np.float32(1)
-            else:
-                _sum_and_go_on((above, step), count, sums, largest)
-                _divide(sums, largest, line)
+        _begin_powers((scratch[0], scratch[1]), count, (grid.row_fraction[row], pace), right - left)
+        for one in range(row, end, ROWS_AT_ONCE):
+            where = (one - top, min(one + ROWS_AT_ONCE, end) - top, left, right)
+            _go_on((scratch[0], scratch[1]), count, scratch[5], out, where)
         row = end
 
 
@@ -269,8 +262,9 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
     # Room for the last step of a row, and whole cache lines: a vector across two of them takes twice as long.
     shape = (num_classes, (widest + LANES + 15) // 16 * 16)
     scratch = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(widest, np.float32),
-               np.empty(widest, np.int32), np.empty(num_classes, np.float32))  # fmt: skip
-    own_rows = np.empty((tallest, grid.first_column[num_cells]), np.float32)
+               np.empty(widest, np.int32), np.empty(num_classes, np.float32),
+               np.empty((ROWS_AT_ONCE, shape[1]), np.float32))  # fmt: skip
+    own_rows = np.empty((0 if rough else tallest, grid.first_column[num_cells]), np.float32)
     origin = grid.first_row[first]
     for band in range(first, last):
         top, bottom = grid.first_row[band] - origin, grid.first_row[band + 1] - origin
@@ -278,9 +272,9 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
         for cell in range(0, num_cells, cells):
             block = (band, cell, min(cell + cells, num_cells))
             if rough:
-                _rough_block(levels, block, grid, reach, scratch, rows)
+                _rough_block(levels, block, grid, reach, scratch, as_bytes[top:bottom])
             else:
                 _exact_block(levels, block, grid, reach, scratch, rows)
-        if len(as_bytes):
+        if len(as_bytes) and not rough:
             for row in range(top, bottom):
                 _as_bytes(rows[row - top], as_bytes[row])

@@ -143,6 +143,69 @@ def lerp_lanes(_context: Any, outs: Any, _at: Any, fractions: Any, _from: Any, _
     return signature, build
 
 
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def put_word(_context: Any, out: Any, _at: Any, _word: Any) -> Any:
+    """Four bytes at once, the lowest first, to ``out[at : at + 4]``, wherever that lies; nothing checks the end."""
+    signature = types.void(out, types.int64, types.uint32)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(start, [arguments[1]]), ir.PointerType(ir.IntType(32)))
+        builder.store(arguments[2], place, align=1)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def sum_growing(_context: Any, powers: Any, factors: Any, _count: Any, _at: Any, shares: Any) -> Any:
+    """The largest share of the classes' sum, for `LANES` columns of `ROWS_AT_ONCE` rows, each power growing row by row.
+
+    ``shares[r][at + n]`` is the largest of ``powers[k][at + n] * factors[k][at + n]**r`` over their sum; then the
+    powers are those of the row behind. Sums and largest stay in registers: kept in memory, as a loop over columns
+    does, they cost six times as much. Nothing checks the ends.
+    """
+    signature = types.void(powers, factors, types.int64, types.int64, shares)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(ir.FloatType(), LANES)
+        word, nothing = ir.IntType(64), ir.Constant(lanes, [0.0] * LANES)
+
+        def place(index: int, row: Any) -> Any:
+            array = context.make_array(signature.args[index])(context, builder, arguments[index])
+            width = builder.extract_value(array.shape, 1)
+            start = builder.gep(array.data, [builder.add(builder.mul(row, width), arguments[3])])
+            return builder.bitcast(start, ir.PointerType(lanes))
+
+        before, loop, behind = builder.block, builder.append_basic_block(), builder.append_basic_block()
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(word)
+        k.add_incoming(ir.Constant(word, 0), before)
+        kept = [builder.phi(lanes) for _ in range(2 * ROWS_AT_ONCE)]
+        where = place(0, k)
+        power, factor = builder.load(where, align=4), builder.load(place(1, k), align=4)
+        for total, largest in zip(kept[::2], kept[1::2], strict=True):
+            more = builder.fcmp_ordered(">", power, largest)
+            for phi, value in ((total, builder.fadd(total, power)), (largest, builder.select(more, power, largest))):
+                phi.add_incoming(nothing, before)
+                phi.add_incoming(value, loop)
+            power = builder.fmul(power, factor)
+        builder.store(power, where, align=4)
+        following = builder.add(k, ir.Constant(word, 1))
+        k.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", following, arguments[2]), loop, behind)
+        builder.position_at_end(behind)
+        for row in range(ROWS_AT_ONCE):
+            total, largest = (phi.incomings[1][0] for phi in kept[2 * row : 2 * row + 2])
+            builder.store(builder.fdiv(largest, total), place(4, ir.Constant(word, row)), align=4)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+ROWS_AT_ONCE = 4
+"""Rows whose sums and largest fit into the registers."""
 LANES = 8
 """Floats of one vector; where the processor's are shorter it takes two."""
 MAGIC = np.float32(12582912.0)

@@ -1,4 +1,4 @@
-"""Labels, confidence, colours and overlay from stride logits to camera size in one pass, on a few threads."""
+"""The network's input in one pass, and everything at camera size from its stride logits in another, on threads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from dannet_core.inference.compiled.colors import blend_rows, color_rows, forget
 from dannet_core.inference.compiled.confidence import confidence_bands, to_levels
 from dannet_core.inference.compiled.grid import Grid, make_grid
 from dannet_core.inference.compiled.labels import label_bands
+from dannet_core.inference.compiled.pictures import (
+    CHANNELS,
+    denormalize_rows,
+    make_how,
+    make_layout,
+    shrink_rows,
+    shrinks_faster,
+)
 from dannet_core.inference.compiled.scores import to_scores
 from dannet_core.inference.compiled.threads import BandThreads
 from dannet_core.inference.outputs import Made, OutputJob, Outputs
 from dannet_core.inference.postprocess import Floats, at_least_two, not_finite
-from dannet_core.pixels import Labels
+from dannet_core.inference.preprocess import preprocess
+from dannet_core.pixels import BYTE_OFFSET, BYTE_SCALE, NORMALIZED, Labels, Rgb
 
 BLOCK_PIXELS: Final = 128
 """Columns that are worked on together: their powers of all classes stay in the first-level cache."""
@@ -50,7 +59,7 @@ class CompiledOutputs:
         outputs = {name: _rows(job, name, channels) for name, channels in _CHANNELS.items() if name in job.wanted}
         if "confidence" in job.wanted:
             outputs["confidence"] = np.empty(job.size, np.float32)
-        picture = CameraImage.from_rgb(job.picture) if "overlay" in job.wanted else None
+        picture = CameraImage.from_rgb(job.rgb) if "overlay" in job.wanted else None
         part = _Part(scores, grid, job, outputs, picture)
 
         def make_bands(first: int, last: int) -> None:
@@ -63,6 +72,37 @@ class CompiledOutputs:
             name: rows.reshape(height, width, 3) if _CHANNELS.get(name) == 3 else rows for name, rows in outputs.items()
         }
         return Made(labels, scores, shaped)
+
+    def reads(self, encoding: str) -> bool:
+        """See `OutputMaker.reads`."""
+        return encoding in CHANNELS
+
+    def prepare(self, camera: CameraImage, size: tuple[int, int], resize: str) -> Floats:
+        """See `OutputMaker.prepare`."""
+        if not shrinks_faster(camera, size, resize):
+            return preprocess(camera.to_rgb(), size, resize)
+        image = np.empty((1, 3, *size), np.float32)
+        layout, how = make_layout(camera), make_how(camera.size, size)
+
+        def shrink(first: int, last: int) -> None:
+            shrink_rows(camera.data, layout, how, NORMALIZED, image[0], (first, last))
+
+        self._threads.run(shrink, size[0])
+        return image
+
+    def denormalize(self, image: Floats) -> Rgb:
+        """See `OutputMaker.denormalize`."""
+        image = np.ascontiguousarray(image, dtype=np.float32)
+        _, height, width = image.shape
+        rows, bad = np.empty((height, width * 3), np.uint8), []
+
+        def write(first: int, last: int) -> None:
+            bad.append(denormalize_rows(image, BYTE_SCALE, BYTE_OFFSET, rows, (first, last)))
+
+        self._threads.run(write, height)
+        if any(bad):
+            raise not_finite("relit", sum(bad), image.size)
+        return rows.reshape(height, width, 3)
 
     def confidence(self, scores: Floats, size: tuple[int, int], align_corners: bool) -> Floats:
         """See `OutputMaker.confidence`."""

@@ -12,7 +12,7 @@ import pytest
 from conftest import write_tiny_onnx
 
 from dannet_core import NightSegmenter
-from dannet_core.errors import BackendError, NotFiniteError
+from dannet_core.errors import BackendError, MissingPackageError, NotFiniteError
 from dannet_core.inference.backends.onnxruntime import OnnxRuntimeBackend
 from dannet_core.inference.backends.openvino_cache import cache_folder
 
@@ -297,3 +297,29 @@ def test_int8_runs_as_int8_where_the_processor_adds_it_up_right_and_exactly_else
     again = OpenVinoBackend(tmp_path / "m.onnx")
     assert (again.from_cache, again.remark) == (True, backend.remark)
     np.testing.assert_allclose(again.infer(bright, False).logits[:, 4, 5], expected, atol=1e-3)
+
+
+def test_two_pictures_may_be_submitted_before_one_is_collected(tiny_onnx, night_rgb):
+    other = np.ascontiguousarray(night_rgb[::-1, ::-1])
+    with NightSegmenter.load(tiny_onnx, backend="openvino", device="cpu") as segmenter:
+        alone = [segmenter.segment(picture) for picture in (night_rgb, other)]
+        segmenter.submit(night_rgb)
+        segmenter.submit(other)
+        with pytest.raises(BackendError, match="2 pictures are in flight"):
+            segmenter.submit(night_rgb)
+        for expected in alone:
+            got = segmenter.collect()
+            np.testing.assert_array_equal(got.labels, expected.labels)
+            np.testing.assert_array_equal(got.confidence, expected.confidence)
+            np.testing.assert_array_equal(got.relit, expected.relit)
+
+
+def test_without_the_package_it_is_one_line_and_auto_goes_on(tiny_onnx, night_rgb, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as where it is not installed
+    with pytest.raises(MissingPackageError, match=r"openvino.*pip install") as refused:
+        NightSegmenter.load(tiny_onnx, backend="openvino", device="cpu")
+    assert "\n" not in str(refused.value)
+    with NightSegmenter.load(tiny_onnx, device="cpu") as segmenter:
+        assert segmenter.backend_name == "onnxruntime"
+        assert "not openvino: it is not installed (pip install openvino)" in segmenter.why
+        assert segmenter.segment(night_rgb).labels.shape == night_rgb.shape[:2]

@@ -142,11 +142,12 @@ def test_cuda_comes_before_openvino_and_an_intel_device_is_openvinos(tiny_onnx, 
     assert (intel.backend.name, intel.backend.device) == ("openvino", "gpu.1")
 
 
-def test_without_openvino_onnx_runtime_is_as_before(tiny_onnx, monkeypatch):
+def test_without_openvino_it_is_onnx_runtime_and_a_word_about_it(tiny_onnx, monkeypatch):
     monkeypatch.setattr(selection, "find_spec", lambda _name: None)
     monkeypatch.setattr(selection, "find_gpu", lambda: None)
     choice = choose_reader(tiny_onnx, "auto", opener())
-    assert (choice.backend.name, choice.why) == ("onnxruntime", "the best that runs here")
+    assert choice.backend.name == "onnxruntime"
+    assert choice.why == "the best that runs here; not openvino: it is not installed (pip install openvino)"
 
 
 def test_a_name_with_no_file_says_what_was_looked_for(tmp_path):
