@@ -58,6 +58,9 @@ class _Context:
 
 
 class _Event:
+    def __init__(self, _flags: int = 0) -> None:
+        call("cuEventCreate")
+
     def record(self, _stream: Any) -> None:
         call("cuEventRecord")
 
@@ -77,7 +80,12 @@ def install() -> None:
 
     driver = ModuleType("pycuda.driver")
     vars(driver).update(
-        Error=LogicError, init=lambda: call("cuInit"), Device=_device, Stream=lambda _flags: object(), Event=_Event
+        Error=LogicError,
+        init=lambda: call("cuInit"),
+        Device=_device,
+        Stream=lambda _flags: object(),
+        Event=_Event,
+        event_flags=SimpleNamespace(BLOCKING_SYNC=1, DISABLE_TIMING=2),
     )
     driver.mem_get_info = lambda: call("cuMemGetInfo") or (1 << 30, 1 << 31)
     sys.modules["pycuda"], sys.modules["pycuda.driver"] = ModuleType("pycuda"), driver
