@@ -264,9 +264,10 @@ def descriptor(spec: ParameterSpec) -> Any:
     if spec.low is None or spec.high is None:
         return message
     if isinstance(spec.default, float):
+        # No step: rclpy would refuse whatever lies between two of them.
         message.floating_point_range = [FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))]
     else:
-        message.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
+        message.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
     return message
 
 
