@@ -98,6 +98,7 @@ EXTRAS = {
     ],
     "cpu": ["openvino>=2025.0,<2027", "numba>=0.60,<1"],
     "gpu": ["pycuda>=2024.1", "tensorrt>=10.3"],
+    "jetson": ["pycuda>=2024.1"],  # JetPack brings TensorRT; PyPI's would be another one beside it
     "rtx": ["tensorrt-rtx-cu13>=1.2,<2; platform_machine == 'x86_64'"],
     "test": [
         "pytest>=8,<10",

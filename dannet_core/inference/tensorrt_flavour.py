@@ -11,7 +11,10 @@ from dannet_core.errors import BackendError, SettingsError, require
 from dannet_core.inference.engine_file import FLAVOURS, Running
 from dannet_core.inference.gpu import find_gpu
 
-INSTALL: Final = {"tensorrt": "pip install tensorrt", "tensorrt_rtx": "pip install tensorrt-rtx-cu13"}
+INSTALL: Final = {
+    "tensorrt": "pip install tensorrt, or on a Jetson apt install python3-libnvinfer",
+    "tensorrt_rtx": "pip install tensorrt-rtx-cu13",
+}
 OLDEST: Final = {"tensorrt": (10, 3), "tensorrt_rtx": (1, 2)}
 """Older ones lack strong typing or the progress monitor; JetPack 6 has TensorRT 10.3."""
 
