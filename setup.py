@@ -133,7 +133,9 @@ CLASSIFIERS = [
     "Operating System :: POSIX :: Linux",
     "Programming Language :: Python :: 3 :: Only",
     *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+    "Programming Language :: Python :: Implementation :: CPython",
     "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Topic :: Scientific/Engineering :: Image Processing",
     "Topic :: Scientific/Engineering :: Image Recognition",
     "Typing :: Typed",
 ]
@@ -148,7 +150,10 @@ setup(
     maintainer="DANNet ROS developers",
     maintainer_email="dannet-ros@users.noreply.github.com",
     license="Apache-2.0",
-    project_urls={"Paper": "https://arxiv.org/abs/2104.10834"},
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2104.10834",
+        "Code released with the paper": "https://github.com/W-zx-Y/DANNet",
+    },
     keywords=KEYWORDS,
     classifiers=CLASSIFIERS,
     python_requires=">=3.10",

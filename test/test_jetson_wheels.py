@@ -1,4 +1,4 @@
-"""What a Jetson needs comes as wheels for aarch64 or for any machine, but for pycuda, which is built against JetPack's CUDA.
+"""What a Jetson needs comes as wheels for aarch64 or for any machine, but for pycuda, which is compiled there.
 
 JetPack brings TensorRT, and ROS comes by apt: neither is asked of pip. Skips where no package index is reached.
 """
@@ -69,22 +69,21 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_tensorrt_and_ros_are_not_asked_of_pip(declared: dict[str, Any]) -> None:
-    named = [*declared["install_requires"], *(r for name in ("jetson", "cpu", "bags") for r in extra(declared, name))]
-    assert not [requirement for requirement in named if re.match(r"tensorrt|ros-", requirement)]
-    assert extra(declared, "jetson") == [r for r in extra(declared, "gpu") if r.startswith(BUILT_THERE)]
+    assert not [requirement for requirement in asked(declared) if re.match(r"tensorrt|ros-", requirement)]
+    extras = declared["extras_require"]
+    assert extras["jetson"] == [r for r in extras["gpu"] if r.startswith(BUILT_THERE)]
 
 
-def extra(declared: dict[str, Any], name: str) -> list[str]:
-    return list(declared["extras_require"][name])
+def asked(declared: dict[str, Any]) -> list[str]:
+    """What `pip install '.[jetson,cpu,bags]'` asks for."""
+    extras = declared["extras_require"]
+    return [*declared["install_requires"], *extras["jetson"], *extras["cpu"], *extras["bags"]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
-def test_all_of_it_is_to_be_had_there(
-    declared: dict[str, Any], source: list[str], home: Home, tmp_path: Path
-) -> None:
-    wanted = [*declared["install_requires"], *(r for name in ("jetson", "cpu", "bags") for r in extra(declared, name))]
-    wanted = [r for r in wanted if not r.startswith(BUILT_THERE)] + source
+def test_all_of_it_is_to_be_had_there(declared: dict[str, Any], source: list[str], home: Home, tmp_path: Path) -> None:
+    wanted = [r for r in asked(declared) if not r.startswith(BUILT_THERE)] + source
     tags = [f"manylinux_2_{minor}_aarch64" for minor in range(home.glibc, 16, -1)] + ["manylinux2014_aarch64"]
     platforms = [word for tag in tags for word in ("--platform", tag)]
     report = tmp_path / "report.json"
