@@ -104,4 +104,5 @@ def test_descriptors_hold_the_ranges_and_what_is_read_only() -> None:
         assert [(r.from_value, r.to_value) for r in ranges] == ([] if spec.low is None else [(spec.low, spec.high)])
         assert bool(message.integer_range) == (type(spec.default) is int), name
         assert [r.step for r in message.integer_range] == [1] * len(message.integer_range)
-        assert message.additional_constraints
+        waits = message.additional_constraints.endswith("; only while unconfigured")
+        assert waits == (not spec.live and not message.read_only), name
