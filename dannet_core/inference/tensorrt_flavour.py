@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
@@ -12,7 +13,8 @@ from dannet_core.inference.engine_file import FLAVOURS, Running
 from dannet_core.inference.gpu import find_gpu
 
 INSTALL: Final = {
-    "tensorrt": "pip install tensorrt, or on a Jetson apt install python3-libnvinfer",
+    # PyPI's for aarch64 is for servers: a Jetson has JetPack's.
+    "tensorrt": "pip install tensorrt" + ", on a Jetson apt install python3-libnvinfer" * (platform.machine() == "aarch64"),
     "tensorrt_rtx": "pip install tensorrt-rtx-cu13",
 }
 OLDEST: Final = {"tensorrt": (10, 3), "tensorrt_rtx": (1, 2)}
