@@ -22,6 +22,7 @@ lint: $(VENV)/.ready types ## Check style, import direction and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint docker/Dockerfile
 
 format: $(VENV)/.ready ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .

@@ -43,7 +43,6 @@ class DeclaredParameters:
         self._is_configured = is_configured
         self._live_problem = live_problem
         self._apply = apply
-        self._own_change = False
         self._problems = self._declare()
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._changed)
@@ -70,11 +69,13 @@ class DeclaredParameters:
 
     def set_class_names(self, names: tuple[str, ...]) -> None:
         """Show the opened model's classes."""
-        self._own_change = True
+        about = self._node.describe_parameter(CLASS_NAMES_PARAMETER)
+        about.read_only = False  # rclpy refuses the node itself too
         try:
-            self._node.set_parameters([Parameter(CLASS_NAMES_PARAMETER, value=list(names))])
+            result = self._node.set_parameters([Parameter(CLASS_NAMES_PARAMETER, value=list(names))])[0]
         finally:
-            self._own_change = False
+            about.read_only = True
+        assert result.successful, result.reason
 
     def _declare(self) -> dict[str, str]:
         """A wrong override is kept as a problem, and the default stands in."""
@@ -89,7 +90,8 @@ class DeclaredParameters:
             node.declare_parameter(spec.name, default, descriptor(spec), ignore_override=problem is not None)
         about = ParameterDescriptor(
             description="Class names by train id, of the model once it is configured.",
-            additional_constraints="read-only: it follows from the model",
+            additional_constraints="it follows from the model",
+            read_only=True,
         )
         node.declare_parameter(CLASS_NAMES_PARAMETER, list(CLASS_NAMES), about, ignore_override=True)
         if CLASS_NAMES_PARAMETER in overrides:
@@ -105,8 +107,6 @@ class DeclaredParameters:
         return SetParametersResult(successful=True)
 
     def _problem(self, name: str, value: Any) -> str | None:
-        if name == CLASS_NAMES_PARAMETER:
-            return None if self._own_change else _READ_ONLY
         spec = specs().get(name)
         problem = None if spec is None else spec.problem(value)
         if spec is None or problem is not None or not self._is_configured():

@@ -260,13 +260,15 @@ def descriptor(spec: ParameterSpec) -> Any:
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
     message = ParameterDescriptor(description=spec.description, read_only=spec.name == "autostart")
-    message.additional_constraints = spec.expected if spec.live else f"{spec.expected}; only while unconfigured"
+    is_plain = spec.live or message.read_only
+    message.additional_constraints = spec.expected if is_plain else f"{spec.expected}; only while unconfigured"
     if spec.low is None or spec.high is None:
         return message
     if isinstance(spec.default, float):
+        # No step: rclpy would refuse whatever lies between two of them.
         message.floating_point_range = [FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))]
     else:
-        message.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
+        message.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
     return message
 
 

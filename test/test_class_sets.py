@@ -216,6 +216,7 @@ def check_node(classes: ClassSet, model: Path, picture: np.ndarray) -> None:
     try:
         assert node.autostart(), node.failure
         assert node.get_parameter("class_names").value == list(classes.names)
+        assert node.describe_parameter("class_names").read_only
         deadline = time.monotonic() + 120
         while not all(came.values()) and time.monotonic() < deadline:
             executor.spin_once(timeout_sec=0.05)

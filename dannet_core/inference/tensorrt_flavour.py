@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import platform
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
@@ -12,7 +13,9 @@ from dannet_core.errors import BackendError, SettingsError, require
 from dannet_core.inference.engine_file import FLAVOURS, Running, portable_targets
 from dannet_core.inference.gpu import find_gpu
 
-INSTALL: Final = {"tensorrt": "pip install tensorrt", "tensorrt_rtx": "pip install tensorrt-rtx-cu13"}
+# PyPI's for aarch64 is for servers: a Jetson has JetPack's.
+_ON_JETSON: Final = ", on a Jetson apt install python3-libnvinfer" if platform.machine() == "aarch64" else ""
+INSTALL: Final = {"tensorrt": f"pip install tensorrt{_ON_JETSON}", "tensorrt_rtx": "pip install tensorrt-rtx-cu13"}
 OLDEST: Final = {"tensorrt": (10, 3), "tensorrt_rtx": (1, 2)}
 """Older ones lack strong typing or the progress monitor; JetPack 6 has TensorRT 10.3."""
 

@@ -246,6 +246,8 @@ def test_live_parameters_change_the_next_frame(make_rig: Callable[..., Any], nig
         ("reweight_std", 0.9, "smallest class weight"),
         ("model", "other.onnx", "only read in configure"),
         ("image_transport", "compressed", "only read in configure"),
+        ("class_names", ["road"], "read-only"),
+        ("autostart", False, "read-only"),
     ],
 )
 def test_refused_changes_say_why_and_change_nothing(

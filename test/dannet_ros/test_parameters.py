@@ -7,7 +7,7 @@ import yaml
 
 from dannet_core import preset
 from dannet_core.errors import SettingsError
-from dannet_ros.parameters import NodeParameters, describe_all, specs, unknown_parameter
+from dannet_ros.parameters import NodeParameters, describe_all, descriptor, specs, unknown_parameter
 
 PARAMS_FILE = Path(__file__).parents[2] / "config" / "night_seg.param.yaml"
 
@@ -92,3 +92,17 @@ def test_settings_follow_the_preset_and_the_changes() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(SettingsError, match="reweight_std"):
         NodeParameters(reweight_std=2.0).inference_settings()
+
+
+def test_descriptors_hold_the_ranges_and_what_is_read_only() -> None:
+    pytest.importorskip("rcl_interfaces.msg", reason="needs rclpy: pip install '.[ros]'")
+    described = {name: descriptor(spec) for name, spec in specs().items()}
+    assert [name for name, message in described.items() if message.read_only] == ["autostart"]
+    for name, spec in specs().items():
+        message = described[name]
+        ranges = [*message.integer_range, *message.floating_point_range]
+        assert [(r.from_value, r.to_value) for r in ranges] == ([] if spec.low is None else [(spec.low, spec.high)])
+        assert bool(message.integer_range) == (type(spec.default) is int), name
+        assert [r.step for r in message.integer_range] == [1] * len(message.integer_range)
+        waits = message.additional_constraints.endswith("; only while unconfigured")
+        assert waits == (not spec.live and not message.read_only), name

@@ -24,7 +24,7 @@ from dannet_core.inference.kernels.jobs import BLOCK_COLUMNS, BLOCK_ROWS, Camera
 from dannet_core.inference.kernels.nvrtc import FOLDER, SOURCE, compile_cubin, find_nvrtc
 
 JOBS: Final = {"camera_to_network": CameraJob, "logits_to_outputs": LabelJob}
-INSTALL: Final = "pip install 'dannet_ros[gpu]'"
+INSTALL: Final = "pip install pycuda"
 MIB: Final = 1 << 20
 _NON_BLOCKING: Final = 1
 """Stream flag: not held up by what others in this process put into the default stream."""
