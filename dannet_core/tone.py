@@ -72,7 +72,7 @@ def depth_problem(bit_depth: int) -> str | None:
     """Why that is no depth of a sample; None where it is one, or 0."""
     if bit_depth == 0 or MIN_DEPTH <= bit_depth <= MAX_DEPTH:
         return None
-    return f"got {bit_depth}, expected {MIN_DEPTH} to {MAX_DEPTH} bits, or 0 to find it from the first frames"
+    return f"got {bit_depth}, expected {MIN_DEPTH} to {MAX_DEPTH} bits, or 0 where it is not known"
 
 
 def _say_nothing(_line: str) -> None:

@@ -120,11 +120,14 @@ class CameraImage:
         row = self.width * encoding.bytes_per_pixel
         if self.step < row:
             raise ImageError(f"step: got {self.step}, expected at least {row} bytes for {self.width} pixels")
+        self._check_data()
+
+    def _check_data(self) -> None:
         if self.data.ndim != 1 or self.data.dtype != np.uint8 or not self.data.flags.c_contiguous:
             raise ImageError(f"data: got {self.data.ndim}-D {self.data.dtype}, expected contiguous 1-D uint8")
         if self.data.size < self.num_bytes:
             raise ImageError(f"data: got {self.data.size} bytes, expected {self.num_bytes} for {self._rows_said()}")
-        if encoding.rows_per_row > 1 and not self._ends_where_it_should():
+        if _KINDS[self.encoding].rows_per_row > 1 and not self._ends_where_it_should():
             raise ImageError(
                 f"data: got {self.data.size} bytes, expected {self.step * self.num_rows} for {self._rows_said()}: "
                 "rows between the two planes cannot be told from rows behind them"
@@ -232,20 +235,21 @@ class CameraImage:
     def _in_bytes(self) -> CameraImage:
         """The picture that the camera would have sent with a byte a sample."""
         mapped = look_up(self._table(), self._samples())
-        return CameraImage(
-            mapped.reshape(-1), self.height, self.width, mapped[0].size, DEEP_ENCODINGS[self.encoding]
-        )
+        return CameraImage(mapped.reshape(-1), self.height, self.width, mapped[0].size, DEEP_ENCODINGS[self.encoding])
 
     def _table(self) -> Table:
         if self.table is None or self.table.shape != (LEVELS,):
-            raise ImageError(f"encoding: {self.encoding} without a table, expected one byte for each sample: call toned")
+            raise ImageError(
+                f"encoding: {self.encoding} without a table, expected one byte for each sample: call toned"
+            )
         return self.table
 
     def _samples(self, kind: str = "<u2") -> Samples:
         """Rows x columns x samples of a pixel; a view, whatever the step."""
         channels = _KINDS[self.encoding].bytes_per_pixel // 2
         shape, strides = (self.height, self.width, channels), (self.step, 2 * channels, 2)
-        return np.ndarray(shape, kind, buffer=self.data, strides=strides)
+        samples: Samples = np.ndarray(shape, kind, buffer=self.data, strides=strides)
+        return samples
 
     def _pixels(self) -> npt.NDArray[np.uint8]:
         """Rows x columns x bytes of a pixel, a read-only view; of nv24 the grey plane alone."""

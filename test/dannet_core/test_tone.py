@@ -61,10 +61,8 @@ def test_the_depth_grows_over_the_first_frames_and_is_announced_once():
     tables = [found.table(ramp(most)) for most in tops]
     assert [int(table[900]) for table in tables[:3]] == [int(curve("gamma", depth)[900]) for depth in (10, 10, 12)]
     assert all(table is tables[2] for table in tables[3:])
-    assert said == [
-        "samples: 12 bits (found: samples end at 4000), tone gamma; set bit_depth where the camera has another number "
-        "of bits"
-    ]
+    (line,) = said
+    assert line.startswith("samples: 12 bits (found: samples end at 4000), tone gamma; set bit_depth where the camera")
 
 
 def test_a_later_frame_that_does_not_fit_raises_the_depth_and_says_so():
@@ -176,8 +174,8 @@ def test_looking_up_is_indexing_with_opencv_4_and_5(monkeypatch, deep_opencv, ch
     ("given", "said"),
     [
         ({"tone": "filmic"}, "tone: got 'filmic', expected one of gamma, linear, log, percentile"),
-        ({"bit_depth": 8}, "bit_depth: got 8, expected 9 to 16 bits, or 0"),
-        ({"bit_depth": 17}, "bit_depth: got 17, expected 9 to 16 bits, or 0"),
+        ({"bit_depth": 8}, "bit_depth: got 8, expected 9 to 16 bits"),
+        ({"bit_depth": 17}, "bit_depth: got 17, expected 9 to 16 bits"),
         ({"bit_depth": -1}, "bit_depth: got -1"),
     ],
 )
