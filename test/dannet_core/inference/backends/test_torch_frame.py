@@ -18,6 +18,7 @@ from dannet_core.inference.backends.pytorch import PyTorchBackend, TorchOptions 
 from dannet_core.inference.backends.torch_frame import TorchFrame  # noqa: E402
 from dannet_core.networks import DANNet  # noqa: E402
 from dannet_core.networks.relighting import NoRelighting  # noqa: E402
+from dannet_core.tone import ToneMapper  # noqa: E402
 
 METADATA = ModelMetadata("lraspp", "mobilenet_v3_large")
 ON_DEVICE = TorchOptions(precision="fp32", graph=False, on_device=True)
@@ -33,6 +34,13 @@ def camera_of(encoding: str, height: int, width: int) -> CameraImage:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding_becomes_the_same_rgb(encoding):
     camera = camera_of(encoding, 66, 84)
+    np.testing.assert_array_equal(TorchFrame(METADATA, "cpu").upload(camera).numpy(), camera.to_rgb())
+
+
+@pytest.mark.parametrize("encoding", ["rgb16", "mono16", "bayer_gbrg16"])
+def test_samples_of_16_bits_are_mapped_before_they_are_uploaded(encoding):
+    data = np.random.default_rng(3).integers(0, 256, 66 * 600, dtype=np.uint8)
+    camera = CameraImage(data, 66, 84, 600, encoding).toned(ToneMapper())
     np.testing.assert_array_equal(TorchFrame(METADATA, "cpu").upload(camera).numpy(), camera.to_rgb())
 
 
