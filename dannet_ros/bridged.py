@@ -15,6 +15,8 @@ from dannet_core.errors import ImageError, first_line
 from dannet_core.pixels import MAX_SIDE, MIN_SIDE, Rgb, check_rgb
 
 _MODULE: Final = "cv_bridge"
+_SHOWN: Final = 160
+"""Letters of an error of cv_bridge: some repeat the encoding, whatever its length."""
 
 
 class NoBridgeError(ImageError):
@@ -41,7 +43,7 @@ def bridged_to_rgb(message: Any) -> Rgb:
     except ImageError:
         raise
     except Exception as error:  # KeyError, TypeError, CvBridgeError, RuntimeError: each release has its own
-        raise ImageError(f"cv_bridge: {type(error).__name__}: {first_line(error)}") from error
+        raise ImageError(f"cv_bridge: {type(error).__name__}: {first_line(error)[:_SHOWN]}") from error
     rgb = check_rgb(converted)
     if rgb.shape[:2] != (height, width):
         raise ImageError(f"cv_bridge: gave {rgb.shape[1]}x{rgb.shape[0]} pixels, expected {width}x{height}")
