@@ -205,7 +205,8 @@ class CameraImage:
         """
         if not self.is_deep:
             return self
-        table = tone.table(self._samples(">u2" if big_endian else "<u2"))
+        colors = self._samples(">u2" if big_endian else "<u2")[:, :, :3]  # alpha is not looked at, nor learned from
+        table = tone.table(colors)
         return replace(self, table=byte_swapped(table) if big_endian else table)
 
     def mean_intensity(self) -> float:

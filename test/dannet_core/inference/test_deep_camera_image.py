@@ -43,6 +43,16 @@ def test_samples_of_a_file_become_a_camera_picture():
         np.testing.assert_array_equal(camera.to_rgb(), np.dstack([expected] * 3) if expected.ndim == 2 else expected)
 
 
+@pytest.mark.parametrize("bit_depth", [0, 12])
+@pytest.mark.parametrize("encoding", ["rgba16", "bgra16"])
+def test_alpha_says_nothing_about_the_depth(encoding, bit_depth):
+    samples = np.random.default_rng(5).integers(0, 4096, (HEIGHT, WIDTH, 4)).astype(np.uint16)
+    samples[:, :, 3] = 65535
+    rgb = deep(samples, encoding).toned(ToneMapper(ToneSettings(bit_depth=bit_depth))).to_rgb()
+    order = [0, 1, 2] if encoding == "rgba16" else [2, 1, 0]
+    np.testing.assert_array_equal(rgb, curve("gamma", 12)[samples[:, :, order]])
+
+
 def test_pictures_of_one_byte_have_no_tone():
     camera = CameraImage.from_rgb(np.zeros((70, 80, 3), np.uint8))
     assert camera.toned(ToneMapper()) is camera
