@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dannet_core.atomic_files import write_whole
 from dannet_core.class_set import CITYSCAPES
 from dannet_core.errors import ImageError
-from dannet_core.formats.image_files import decode_image
+from dannet_core.formats.image_files import ReadDeep, decode_image
 
 Rgb = npt.NDArray[np.uint8]
 """H x W x 3 uint8, red first."""
@@ -93,8 +93,10 @@ def overlay(rgb: Rgb, labels: Labels, alpha: float = 0.5, colormap: Colormap = C
     return np.asarray(cv2.addWeighted(rgb, 1.0 - alpha, colors, alpha, 0.0, dst=out), dtype=np.uint8)
 
 
-def read_rgb(path: str | Path) -> Rgb:
+def read_rgb(path: str | Path, deep: ReadDeep | None = None) -> Rgb:
     """Read an image file as H x W x 3 uint8 RGB, EXIF rotation applied; see `dannet_core.formats.image_files`.
+
+    ``deep`` makes bytes of samples of 16 bits; None = as the file declares them.
 
     Raises:
         ImageError: the file is missing, not a readable image, cut off, of unknown depth, or with transparent pixels.
@@ -102,7 +104,7 @@ def read_rgb(path: str | Path) -> Rgb:
     if not Path(path).is_file():
         raise ImageError(f"{path}: no such image file")
     try:
-        return decode_image(np.fromfile(path, np.uint8))
+        return decode_image(np.fromfile(path, np.uint8), deep=deep)
     except OSError as error:
         raise ImageError(f"{path}: cannot read: {error.strerror}") from error
     except ImageError as error:

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dannet_core.errors import ImageError
+from dannet_core.inference.camera_image import DEEP_ENCODINGS, CameraImage
 from dannet_core.inference.camera_image import ENCODINGS as CAMERA_ENCODINGS
-from dannet_core.inference.camera_image import CameraImage
 from dannet_core.pixels import Rgb
+from dannet_core.tone import ToneMapper
+from dannet_ros.bridged import NoBridgeError, bridged_to_rgb
 from dannet_ros.compressed import decode_camera
 
 Pixels = npt.NDArray[np.uint8]
@@ -23,29 +25,33 @@ _SAME_AS: Final = MappingProxyType(
 ENCODINGS: Final = MappingProxyType(
     {**CAMERA_ENCODINGS, **{name: CAMERA_ENCODINGS[same] for name, same in _SAME_AS.items()}}
 )
-"""Accepted encodings (sensor_msgs/image_encodings, and nv12). 8UC1, 8UC3 and 8UC4 name no colours: taken as grey, BGR
-and BGRA, as cv_bridge does. 8-bit data has no byte order, so ``is_bigendian`` is not looked at."""
+"""Accepted encodings of 8 bits (sensor_msgs/image_encodings, and nv12); those of 16 are `DEEP_ENCODINGS`. 8UC1, 8UC3
+and 8UC4 name no colours: taken as grey, BGR and BGRA, as cv_bridge does. 8-bit data has no byte order, so
+``is_bigendian`` is not looked at."""
 
-
-_BY_LETTERS: Final = MappingProxyType({name.lower(): name for name in ENCODINGS})
+_BY_LETTERS: Final = MappingProxyType({name.lower(): name for name in (*ENCODINGS, *DEEP_ENCODINGS)})
 _SHOWN: Final = 40
 
 
-def to_camera(message: Any) -> CameraImage:
+def to_camera(message: Any, tone: ToneMapper | None = None) -> CameraImage:
     """Pixels of a sensor_msgs Image, as they came, or of a CompressedImage, decoded.
 
     An Image's are a view of the message.
+
+    Args:
+        message: the message.
+        tone: what makes bytes of samples of 16 bits, and learns from them; None = one that has seen nothing before.
 
     Raises:
         ImageError: a field is wrong; the message names it.
     """
     # By name: without a ROS installation there is no class to compare with, but bags can be read all the same.
     if type(message).__name__.endswith("CompressedImage"):
-        return compressed_to_camera(message)
-    return image_to_camera(message)
+        return compressed_to_camera(message, tone)
+    return image_to_camera(message, tone)
 
 
-def to_rgb(message: Any) -> Rgb:
+def to_rgb(message: Any, tone: ToneMapper | None = None) -> Rgb:
     """Pixels of a sensor_msgs Image or CompressedImage as H x W x 3 uint8 RGB.
 
     ``rgb8`` is returned as a view of the message, rows ``step`` bytes apart; everything else is converted.
@@ -53,18 +59,15 @@ def to_rgb(message: Any) -> Rgb:
     Raises:
         ImageError: a field is wrong; the message names it.
     """
-    return to_camera(message).to_rgb()
+    return to_camera(message, tone).to_rgb()
 
 
-def image_to_camera(message: Any) -> CameraImage:
+def image_to_camera(message: Any, tone: ToneMapper | None = None) -> CameraImage:
     """See `to_camera`; ``message`` is a sensor_msgs/Image."""
     name = message.encoding
     encoding = ENCODINGS.get(name)
     if encoding is None:
-        near = _BY_LETTERS.get(name[:_SHOWN].strip().lower())
-        raise ImageError(
-            f"encoding: got '{_short(name)}', expected {repr(near) if near else 'one of ' + ', '.join(ENCODINGS)}"
-        )
+        return _deep_to_camera(message, tone) if name in DEEP_ENCODINGS else _unknown_to_camera(message)
     data, step = np.frombuffer(message.data, dtype=np.uint8), message.step
     # depthai's driver divides all bytes by the height: only where no other reading fits is that taken for a step.
     if (
@@ -76,19 +79,41 @@ def image_to_camera(message: Any) -> CameraImage:
     return CameraImage(data, message.height, message.width, step, _SAME_AS.get(name, name))
 
 
-def image_to_rgb(message: Any) -> Rgb:
+def _deep_to_camera(message: Any, tone: ToneMapper | None) -> CameraImage:
+    if message.is_bigendian not in (0, 1):
+        raise ImageError(f"is_bigendian: got {message.is_bigendian}, expected 0 or 1")
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    camera = CameraImage(data, message.height, message.width, message.step, message.encoding)
+    return camera.toned(tone or ToneMapper(), big_endian=bool(message.is_bigendian))
+
+
+def _unknown_to_camera(message: Any) -> CameraImage:
+    name = message.encoding
+    got, near = f"encoding: got '{_short(name)}'", _BY_LETTERS.get(name[:_SHOWN].strip().lower())
+    if near:
+        raise ImageError(f"{got}, expected '{near}'")
+    known = f"expected one of {', '.join((*ENCODINGS, *DEEP_ENCODINGS))}"
+    try:
+        return CameraImage.from_rgb(bridged_to_rgb(message))
+    except NoBridgeError as error:
+        raise ImageError(f"{got}, {known}; {error}") from error
+    except ImageError as error:
+        raise ImageError(f"{got}, not known here, and {error}") from error
+
+
+def image_to_rgb(message: Any, tone: ToneMapper | None = None) -> Rgb:
     """See `to_rgb`; ``message`` is a sensor_msgs/Image."""
-    return image_to_camera(message).to_rgb()
+    return image_to_camera(message, tone).to_rgb()
 
 
-def compressed_to_camera(message: Any) -> CameraImage:
+def compressed_to_camera(message: Any, tone: ToneMapper | None = None) -> CameraImage:
     """See `to_camera`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG."""
-    return decode_camera(np.frombuffer(message.data, dtype=np.uint8), message.format)
+    return decode_camera(np.frombuffer(message.data, dtype=np.uint8), message.format, tone)
 
 
-def compressed_to_rgb(message: Any) -> Rgb:
+def compressed_to_rgb(message: Any, tone: ToneMapper | None = None) -> Rgb:
     """See `to_rgb`; ``message`` is a sensor_msgs/CompressedImage of a JPEG or PNG."""
-    return compressed_to_camera(message).to_rgb()
+    return compressed_to_camera(message, tone).to_rgb()
 
 
 def to_image(pixels: Pixels, encoding: str, header: Any) -> Any:

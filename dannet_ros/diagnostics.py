@@ -51,6 +51,7 @@ class Health(NamedTuple):
         model: path of the model file.
         model_file_problem: what happened to that file since; empty = nothing.
         facts: what the opened model says about itself.
+        samples: what is done to samples of 16 bits, in words; empty while there were none.
     """
 
     state: str
@@ -76,6 +77,7 @@ class Health(NamedTuple):
     model: str
     model_file_problem: str
     facts: ModelFacts | None
+    samples: str = ""
 
 
 class Counted(NamedTuple):
@@ -202,6 +204,7 @@ def values(health: Health) -> dict[str, str]:
         shown |= {"why this backend": facts.why} if facts.why else {}
         shown["outputs by"] = facts.outputs_by
         shown["trained"] = "yes" if facts.metadata.trained else "no: random weights"
+    shown |= {"samples of 16 bits": health.samples} if health.samples else {}
     shown["received"] = str(health.received)
     shown |= {outcome: str(count) for outcome, count in health.counts.items()}
     shown |= {"in work": str(health.in_work), "lost before arrival": str(health.lost)}

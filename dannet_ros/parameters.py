@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from dannet_core import InferenceSettings, preset
 from dannet_core.inference.backends import INTEL_DEVICE, SUFFIX_OF_BACKEND
+from dannet_core.tone import DEFAULT_TONE, MAX_DEPTH, TONES, ToneSettings, depth_problem
 
 OUTPUT_NAMES: Final = ("label", "color", "overlay", "relit", "confidence")
 """The image outputs, in order of publishing: the label image is what a planner waits for."""
@@ -161,6 +162,19 @@ class NodeParameters:
     input_depth: int = _parameter(
         2, "QoS history depth of the image subscription, messages; the newest wins whatever it is.", (1, 100)
     )
+    bit_depth: int = _parameter(
+        0,
+        "Significant bits of a sample in encodings of 16 bits, 9 to 16, at its lower end; 0 = found from the largest "
+        "sample of the first frames, and announced.",
+        (0, MAX_DEPTH),
+    )
+    tone: str = _parameter(
+        DEFAULT_TONE,
+        "How samples of 16 bits become 8: gamma (sRGB, for samples in proportion to light), linear (the upper 8 of the "
+        "bits), log (stronger in the dark), percentile (gamma between black and white points that follow the picture).",
+        choices=TONES,
+        live=True,
+    )
     max_age_ms: float = _parameter(
         0.0,
         "Frames older than this on arrival, when their turn comes or once they are labelled are dropped and counted, "
@@ -215,6 +229,8 @@ class NodeParameters:
             return f"parameter device: got {self.device!r}, expected auto, cpu, cuda, cuda:N, gpu, gpu.N or npu"
         if problem := self._engine_problem():
             return problem
+        if problem := depth_problem(self.bit_depth):
+            return f"parameter bit_depth: {problem}"
         for one, other in (("input_height", "input_width"), ("warm_up_height", "warm_up_width")):
             sides = getattr(self, one), getattr(self, other)
             if any(sides) and min(sides) < 64:
@@ -233,6 +249,10 @@ class NodeParameters:
             what = f"backend {self.backend}, device {self.device}"
             return f"parameter engine_cache: set, expected backend auto or tensorrt on a GPU, got {what}: unset it"
         return None
+
+    def tone_settings(self) -> ToneSettings:
+        """What becomes of samples of 16 bits; the values are checked already."""
+        return ToneSettings(self.tone, self.bit_depth)
 
     def inference_settings(self) -> InferenceSettings:
         """The preset with this node's changes.

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from dannet_core import InferenceSettings, NightSegmenter, Prediction
 from dannet_core.errors import DannetError, EngineError, ImageError
 from dannet_core.inference.camera_image import CameraImage
+from dannet_core.tone import ToneMapper
 from dannet_ros.conversions import to_camera
 from dannet_ros.frame_statistics import FrameStatistics
 from dannet_ros.parameters import OUTPUT_NAMES
@@ -50,6 +51,7 @@ class FramePipeline:
         overlay_alpha: opacity of the overlay, likewise.
         max_age_ms: frames older than this are dropped; 0 = off.
         stability: compare labels with those of the frame before.
+        tone: what makes bytes of samples of 16 bits.
         abandoned: set when the worker was left behind: a frame that ends after all is not published any more.
         lost: what the GPU said when it was lost for good; empty while it is there.
     """
@@ -72,6 +74,7 @@ class FramePipeline:
         self.overlay_alpha = 0.5
         self.max_age_ms = 0.0
         self.stability = False
+        self.tone = ToneMapper()
         self.abandoned = False
         self.lost = ""
 
@@ -130,7 +133,7 @@ class FramePipeline:
             self._statistics.count("stale")
             return None
         taken_s = time.perf_counter()
-        camera = to_camera(received.message)
+        camera = to_camera(received.message, self.tone)
         latencies_ms = {
             "receive": received.age_ms,
             "wait": (taken_s - received.at_s) * 1e3,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from dannet_core import NightSegmenter
 from dannet_core.errors import NotFiniteError
+from dannet_core.tone import ToneMapper
 from dannet_ros.diagnostics import Health
 from dannet_ros.frame_statistics import FrameStatistics, LostFrames
 from dannet_ros.latest_frame import LatestFrame
@@ -52,6 +53,7 @@ class Session:
             lambda: int(clock.now().nanoseconds),
             node.get_logger(),
         )
+        self._pipeline.tone = ToneMapper(parameters.tone_settings(), node.get_logger().info)
         self.apply(parameters)
         self.worker = ModelWorker(self._open_model, self._pipeline, self.mailbox)
         self.last_received_s = time.monotonic()
@@ -98,6 +100,7 @@ class Session:
         self._pipeline.overlay_alpha = parameters.overlay_alpha
         self._pipeline.max_age_ms = parameters.max_age_ms
         self._pipeline.stability = parameters.stability
+        self._pipeline.tone.tone = parameters.tone
 
     def pause(self) -> bool:
         """Let the frame in work finish and drop a waiting one; False when it hangs."""
@@ -148,6 +151,7 @@ class Session:
             changed_share=self.scene.changed_share,
             model_file_problem=self.model_file.problem(),
             facts=self.worker.facts,
+            samples=self._pipeline.tone.described,
         )
 
     def _refuse(self, outcome: str) -> None:

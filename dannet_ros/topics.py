@@ -35,8 +35,10 @@ TOPICS: Final = (
         _IMAGE,
         "in",
         "as the publisher offers (input_reliability), depth input_depth",
-        "Camera picture: rgb8, bgr8, rgba8, bgra8, mono8, 8UC1/3/4, 8-bit Bayer, YUV 4:2:2, NV12, NV21, NV24. "
-        "With image_transport compressed: image/compressed, sensor_msgs/msg/CompressedImage, 8-bit JPEG or PNG.",
+        "Camera picture: rgb8, bgr8, rgba8, bgra8, mono8, 8UC1/3/4, 8-bit Bayer, YUV 4:2:2, NV12, NV21, NV24; of 16 "
+        "bits mono16, rgb16, bgr16, rgba16, bgra16, Bayer (bit_depth, tone); others through cv_bridge where it is "
+        "installed. With image_transport compressed: image/compressed, sensor_msgs/msg/CompressedImage, 8-bit JPEG, "
+        "8-bit or 16-bit PNG.",
     ),
     TopicSpec(
         "camera_info",

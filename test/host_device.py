@@ -37,7 +37,8 @@ class HostKernels:
 
     def network_input(self, camera: CameraImage, launch) -> np.ndarray:
         network = np.full((3, *launch.shape), np.nan, np.float16 if launch.half else np.float32)
-        self.run("camera_to_network", launch.job(address(camera.data), address(network), addresses(launch.tables)))
+        sent = uploaded(camera)
+        self.run("camera_to_network", launch.job(address(sent), address(network), addresses(launch.tables)))
         return network
 
     def outputs(self, camera: CameraImage, logits, launch, scaling, wanted, min_confidence=0.0, alpha=0.5) -> dict:
@@ -53,13 +54,19 @@ class HostKernels:
         }
         kinds["not_finite"] = np.zeros(1, np.int32)
         outputs = {name: kinds[name] for name in wanted}
-        job = launch.job(address(camera.data), address(logits), tables, addresses(outputs), min_confidence, alpha)
+        sent = uploaded(camera)
+        job = launch.job(address(sent), address(logits), tables, addresses(outputs), min_confidence, alpha)
         self.run("logits_to_outputs", job)
         return outputs
 
 
 def address(array: np.ndarray) -> int:
     return array.ctypes.data
+
+
+def uploaded(camera: CameraImage) -> np.ndarray:
+    """A picture's bytes as a device gets them: a table of samples behind the pixels."""
+    return camera.data if camera.table is None else np.concatenate([camera.data[: camera.num_bytes], camera.table])
 
 
 def addresses(arrays: dict[str, np.ndarray]) -> dict[str, int]:

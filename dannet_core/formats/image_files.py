@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Final, cast
 
 import cv2
@@ -14,6 +15,9 @@ from dannet_core.formats import jpeg, png, tiff
 
 Bytes = npt.NDArray[np.uint8]
 Rgb = npt.NDArray[np.uint8]
+Samples = npt.NDArray[np.uint16]
+ReadDeep = Callable[[Samples], Rgb]
+"""What makes H x W x 3 bytes of H x W x 3 samples of 16 bits, whose depth it knows."""
 
 EXPECTED: Final = "expected PNG, JPEG, BMP, TIFF or WebP"
 _BMP_START: Final = b"BM"
@@ -23,12 +27,13 @@ _GREY_AS_BYTES: Final = 257
 """What 8-bit samples are multiplied by to fill 16 bits."""
 
 
-def decode_image(data: Bytes, upright: bool = True) -> Rgb:
+def decode_image(data: Bytes, upright: bool = True, deep: ReadDeep | None = None) -> Rgb:
     """Decode an image file.
 
     Args:
         data: 1-D uint8, the bytes of a PNG, JPEG, BMP, TIFF or WebP.
         upright: turn the picture as its EXIF data say.
+        deep: what 16-bit samples become, whatever the file declares; None = as below.
 
     Returns:
         H x W x 3 uint8 RGB. 16-bit samples are scaled by the depth that the file declares (sBIT of a PNG,
@@ -41,8 +46,8 @@ def decode_image(data: Bytes, upright: bool = True) -> Rgb:
     if head.startswith(jpeg.START):
         return decode_jpeg(data, jpeg.read_jpeg(data), upright)
     if head == png.START:
-        return decode_png(data, png.read_png(data), upright)
-    return _decode_other(data, upright)
+        return decode_png(data, png.read_png(data), upright, deep)
+    return _decode_other(data, upright, deep)
 
 
 def decode_jpeg(data: Bytes, facts: jpeg.Jpeg, upright: bool) -> Rgb:
@@ -59,7 +64,7 @@ def decode_jpeg(data: Bytes, facts: jpeg.Jpeg, upright: bool) -> Rgb:
     return rgb
 
 
-def decode_png(data: Bytes, facts: png.Png, upright: bool) -> Rgb:
+def decode_png(data: Bytes, facts: png.Png, upright: bool, deep: ReadDeep | None = None) -> Rgb:
     """See `decode_image`; ``facts`` are what `png.read_png` read from ``data``."""
     data = data[: facts.end]
     if facts.alpha:
@@ -67,10 +72,23 @@ def decode_png(data: Bytes, facts: png.Png, upright: bool) -> Rgb:
     if facts.bits < 16:
         return _decode(data, "PNG", (facts.height, facts.width), upright)
     samples = _decode(data, "PNG", (facts.height, facts.width), upright, cv2.IMREAD_ANYDEPTH)
-    return _eight_bits(samples, facts.significant_bits, "PNG")
+    return _eight_bits(samples, facts.significant_bits, "PNG") if deep is None else deep(samples.astype(np.uint16))
 
 
-def _decode_other(data: Bytes, upright: bool) -> Rgb:
+def decode_deep_png(data: Bytes, facts: png.Png, upright: bool) -> Samples:
+    """The samples of a PNG of 16 bits, whatever their depth: H x W of a grey one, else H x W x 3 RGB.
+
+    Raises:
+        ImageError: damaged, or with transparent pixels.
+    """
+    data = data[: facts.end]
+    if facts.alpha:
+        _refuse_transparent(data)
+    samples = _decode(data, "PNG", (facts.height, facts.width), upright, cv2.IMREAD_ANYDEPTH).astype(np.uint16)
+    return samples if facts.is_color else np.ascontiguousarray(samples[:, :, 0])
+
+
+def _decode_other(data: Bytes, upright: bool, deep: ReadDeep | None) -> Rgb:
     start = data[:4].tobytes()
     is_tiff = start in tiff.STARTS
     tags = tiff.read_tags(data) if is_tiff else {}
@@ -91,7 +109,7 @@ def _decode_other(data: Bytes, upright: bool) -> Rgb:
     rgb = np.asarray(cv2.cvtColor(samples, cv2.COLOR_BGR2RGB), dtype=np.uint16)
     if tags.get(tiff.BITS_PER_SAMPLE, 16) < 16:  # packed samples; OpenCV moves them up to 16 bits
         return np.asarray(rgb >> 8, dtype=np.uint8)
-    return _eight_bits(rgb, _whole_bits(tags.get(tiff.MAX_SAMPLE_VALUE, 0)), kind)
+    return _eight_bits(rgb, _whole_bits(tags.get(tiff.MAX_SAMPLE_VALUE, 0)), kind) if deep is None else deep(rgb)
 
 
 def _eight_bits(samples: npt.NDArray[np.uint8 | np.uint16], declared: int, kind: str) -> Rgb:
@@ -103,7 +121,7 @@ def _eight_bits(samples: npt.NDArray[np.uint8 | np.uint16], declared: int, kind:
     if not (declared >= 8 or fills_16_bits):
         raise ImageError(
             f"{kind} of 16 bits whose samples end at {highest}: {max(highest.bit_length(), 8)} bits in 16, or dark? "
-            f"declare the depth (PNG: sBIT, TIFF: MaxSampleValue), or scale it to 16 or 8 bits"
+            f"declare the depth (PNG: sBIT, TIFF: MaxSampleValue; predict: --bit-depth), or scale it to 16 or 8 bits"
         )
     return np.asarray(samples >> 8, dtype=np.uint8)
 

@@ -13,6 +13,7 @@ START: Final = b"\x89PNG\r\n\x1a\n"
 _HEADER_END: Final = 33
 _MAX_CHUNKS: Final = 100_000
 _WITH_ALPHA: Final = frozenset({4, 6})
+_GREY: Final = frozenset({0, 4})
 _COLORS: Final = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
 """Channels without alpha, by colour type."""
 
@@ -36,6 +37,11 @@ class Png(NamedTuple):
     color_type: int
     alpha: bool
     significant_bits: int
+
+    @property
+    def is_color(self) -> bool:
+        """Whether a pixel has more than a grey value."""
+        return self.color_type not in _GREY
 
 
 def read_png(data: npt.NDArray[np.uint8]) -> Png:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dannet_core.errors import ImageError
 from dannet_core.pixels import MAX_SIDE, MIN_SIDE, Rgb, check_rgb
+from dannet_core.tone import LEVELS, Samples, Table, ToneMapper, byte_swapped, look_up
 
 
 class Encoding(NamedTuple):
@@ -53,11 +54,37 @@ ENCODINGS: Final = MappingProxyType(
         "nv24": Encoding(1, cv2.COLOR_YUV2RGB_UYVY, rows_per_row=3.0, rows_in_last=2),
     }
 )
-"""By name; the order is that of the kernels' encoding numbers. YUV is BT.601, 16..235."""
+"""Of 8 bits a sample, by name; the order is that of the kernels' encoding numbers. YUV is BT.601, 16..235."""
+DEEP_ENCODINGS: Final = MappingProxyType(
+    {
+        f"{name[:-1]}16": name
+        for name in (
+            *("rgb8", "bgr8", "rgba8", "bgra8", "mono8"),
+            *("bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"),
+        )
+    }
+)
+"""Of two bytes a sample, by name: what they are once a table made one byte of each; numbered behind `ENCODINGS`."""
+_KINDS: Final = MappingProxyType(
+    {
+        **ENCODINGS,
+        **{
+            deep: ENCODINGS[same]._replace(bytes_per_pixel=2 * ENCODINGS[same].bytes_per_pixel)
+            for deep, same in DEEP_ENCODINGS.items()
+        },
+    }
+)
 _LUMA: Final = MappingProxyType({"uyvy": 1, "yuyv": 0, "nv12": 0, "nv21": 0, "nv24": 0})
 _GRID: Final = 7
 _PAGE: Final = 4096
 _PADDED_TO: Final = 16
+
+
+def bytes_of_picture(encoding: str, height: int, width: int, step: int) -> int:
+    """Bytes from the first pixel to the last one; the arguments as in `CameraImage`."""
+    kind = _KINDS[encoding]
+    last = kind.rows_in_last
+    return step * (int(height * kind.rows_per_row) - last) + width * kind.bytes_per_pixel * last
 
 
 @dataclass(frozen=True)
@@ -68,7 +95,8 @@ class CameraImage:
         data: 1-D uint8: the rows, ``step`` bytes apart; the last one may end after its pixels. A view, not a copy.
         height, width: in pixels, 64 to 16384.
         step: bytes from one row to the next.
-        encoding: one of `ENCODINGS`.
+        encoding: one of `ENCODINGS` or `DEEP_ENCODINGS`.
+        table: what becomes of each sample of two bytes, the lower one first, see `toned`; None for `ENCODINGS`.
 
     Raises:
         ImageError: on construction, when the fields contradict each other.
@@ -79,11 +107,12 @@ class CameraImage:
     width: int
     step: int
     encoding: str
+    table: Table | None = None
 
     def __post_init__(self) -> None:
-        encoding = ENCODINGS.get(self.encoding)
+        encoding = _KINDS.get(self.encoding)
         if encoding is None:
-            raise ImageError(f"encoding: got '{self.encoding[:40]}', expected one of {', '.join(ENCODINGS)}")
+            raise ImageError(f"encoding: got '{self.encoding[:40]}', expected one of {', '.join(_KINDS)}")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (self.height, self.width)):
             raise ImageError(f"width, height: got {self.width}x{self.height}, expected {MIN_SIDE} to {MAX_SIDE} pixels")
         if (encoding.even_width and self.width % 2) or (encoding.even_height and self.height % 2):
@@ -91,27 +120,35 @@ class CameraImage:
         row = self.width * encoding.bytes_per_pixel
         if self.step < row:
             raise ImageError(f"step: got {self.step}, expected at least {row} bytes for {self.width} pixels")
+        self._check_data()
+
+    def _check_data(self) -> None:
         if self.data.ndim != 1 or self.data.dtype != np.uint8 or not self.data.flags.c_contiguous:
             raise ImageError(f"data: got {self.data.ndim}-D {self.data.dtype}, expected contiguous 1-D uint8")
         if self.data.size < self.num_bytes:
             raise ImageError(f"data: got {self.data.size} bytes, expected {self.num_bytes} for {self._rows_said()}")
-        if encoding.rows_per_row > 1 and not self._ends_where_it_should():
+        if _KINDS[self.encoding].rows_per_row > 1 and not self._ends_where_it_should():
             raise ImageError(
                 f"data: got {self.data.size} bytes, expected {self.step * self.num_rows} for {self._rows_said()}: "
                 "rows between the two planes cannot be told from rows behind them"
             )
+        if self.is_deep and self.step % 2 == 0 and self.data.size % 2:
+            raise ImageError(f"data: got {self.data.size} bytes, expected an even number: {self.encoding} has two each")
 
     @property
     def num_rows(self) -> int:
         """Rows of ``step`` bytes: the height, half as many again for nv12 and nv21, three times as many for nv24."""
-        return int(self.height * ENCODINGS[self.encoding].rows_per_row)
+        return int(self.height * _KINDS[self.encoding].rows_per_row)
 
     @property
     def num_bytes(self) -> int:
         """Bytes from the first pixel to the last one."""
-        encoding = ENCODINGS[self.encoding]
-        last = encoding.rows_in_last
-        return self.step * (self.num_rows - last) + self.width * encoding.bytes_per_pixel * last
+        return bytes_of_picture(self.encoding, self.height, self.width, self.step)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether samples have two bytes."""
+        return self.encoding in DEEP_ENCODINGS
 
     def _rows_said(self) -> str:
         if self.num_rows == self.height:
@@ -146,12 +183,40 @@ class CameraImage:
         flat = np.lib.stride_tricks.as_strided(rgb, (num_bytes,), (1,), writeable=False)
         return cls(flat, height, width, rgb.strides[0], "rgb8")
 
+    @classmethod
+    def from_samples(cls, samples: Samples, tone: ToneMapper, encoding: str = "") -> CameraImage:
+        """H x W (grey) or H x W x 3 (red first) uint16 as a camera picture, mapped by ``tone``.
+
+        ``encoding`` is that of a mosaic in H x W; empty = there is none.
+
+        Raises:
+            ImageError: a size, or samples, that are refused.
+        """
+        data = np.ascontiguousarray(samples, "<u2").view(np.uint8)
+        height, width = samples.shape[:2]
+        name = encoding or ("mono16" if samples.ndim == 2 else "rgb16")
+        return cls(data.reshape(-1), height, width, data[0].size, name).toned(tone)
+
+    def toned(self, tone: ToneMapper, *, big_endian: bool = False) -> CameraImage:
+        """The same picture with the table that ``tone`` has for it; nothing changes where samples have one byte.
+
+        Raises:
+            ImageError: samples that are refused.
+        """
+        if not self.is_deep:
+            return self
+        colors = self._samples(">u2" if big_endian else "<u2")[:, :, :3]  # alpha is not looked at, nor learned from
+        table = tone.table(colors)
+        return replace(self, table=byte_swapped(table) if big_endian else table)
+
     def mean_intensity(self) -> float:
         """Mean of red, green and blue on a sparse grid, 0 black to 255 white, without converting the picture.
 
         Of YUV it is the luma, stretched from 16..235; in a mosaic green counts twice.
         """
         # An odd distance meets every phase of a mosaic equally often.
+        if self.is_deep:
+            return float(look_up(self._table(), self._samples()[::_GRID, ::_GRID, :3]).mean())
         grid = self._pixels()[: self.height : _GRID, ::_GRID]
         if self.encoding in _LUMA:
             return float(np.clip((grid[:, :, _LUMA[self.encoding]].mean() - 16) * 255 / 219, 0, 255))
@@ -159,12 +224,33 @@ class CameraImage:
 
     def to_rgb(self) -> Rgb:
         """H x W x 3 uint8 RGB, on the CPU; ``rgb8`` comes back as a view."""
+        if self.is_deep:
+            return self._in_bytes().to_rgb()
         to_rgb, pixels = ENCODINGS[self.encoding].to_rgb, self._pixels()
         if self.encoding == "nv24":
             return self._nv24_to_rgb()
         if to_rgb is None:
             return pixels
         return np.asarray(cv2.cvtColor(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, to_rgb), dtype=np.uint8)
+
+    def _in_bytes(self) -> CameraImage:
+        """The picture that the camera would have sent with a byte a sample."""
+        mapped = look_up(self._table(), self._samples())
+        return CameraImage(mapped.reshape(-1), self.height, self.width, mapped[0].size, DEEP_ENCODINGS[self.encoding])
+
+    def _table(self) -> Table:
+        if self.table is None or self.table.shape != (LEVELS,):
+            raise ImageError(
+                f"encoding: {self.encoding} without a table, expected one byte for each sample: call toned"
+            )
+        return self.table
+
+    def _samples(self, kind: str = "<u2") -> Samples:
+        """Rows x columns x samples of a pixel; a view, whatever the step."""
+        channels = _KINDS[self.encoding].bytes_per_pixel // 2
+        shape, strides = (self.height, self.width, channels), (self.step, 2 * channels, 2)
+        samples: Samples = np.ndarray(shape, kind, buffer=self.data, strides=strides)
+        return samples
 
     def _pixels(self) -> npt.NDArray[np.uint8]:
         """Rows x columns x bytes of a pixel, a read-only view; of nv24 the grey plane alone."""

@@ -19,6 +19,7 @@ from dannet_core.inference.prediction import Prediction
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.inference.video_files import OverlayVideo, VideoFrames, storable_rate
 from dannet_core.pixels import Rgb, read_rgb, write_png
+from dannet_core.tone import ToneMapper, ToneSettings
 
 PROBLEMS_SHOWN: Final = 3
 
@@ -74,8 +75,16 @@ class Summary:
         return f"{done}, {self.median_ms:.0f} ms each (median), in {self.folder}"
 
 
-def predict_files(segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Outputs) -> Summary:
+def predict_files(
+    segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Outputs, deep: ToneSettings | None = None
+) -> Summary:
     """Label every image and video under ``inputs``; a file that cannot be read is named on stderr and left out.
+
+    Args:
+        segmenter: the model.
+        inputs: files and folders.
+        outputs: where and what to write.
+        deep: what becomes of the samples of image files of 16 bits, each by itself; None = as they declare.
 
     Raises:
         ImageError: no input can be labelled.
@@ -97,7 +106,8 @@ def predict_files(segmenter: NightSegmenter, inputs: Sequence[Path], outputs: Ou
             if is_video(path):
                 _predict_video(segmenter, path, outputs, name, summary, times_ms)
             else:
-                _predict_image(segmenter, read_rgb(path), outputs, name, times_ms)
+                rgb = read_rgb(path, None if deep is None else ToneMapper(deep).map)
+                _predict_image(segmenter, rgb, outputs, name, times_ms)
                 summary.images += 1
         except (ImageError, NotFiniteError) as error:
             _leave_out(summary, str(error) if str(path) in str(error) else f"{path}: {error}")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from dannet_core.errors import ImageError, OutputError
 from dannet_core.pixels import write_png
 from dannet_core.settings import option
+from dannet_core.tone import DEFAULT_TONE, MAX_DEPTH, TONES, ToneSettings
 from dannet_ros.replay.bag_reading import PICTURES, Bag, BagError, BagImage, open_bag
 from dannet_ros.replay.cameras import camera_topics
 
@@ -26,6 +27,8 @@ class Settings:
     bag: Path = option("folder of a rosbag2, or one of its files", positional=True)
     out: Path = option("folder for STAMP_IN_NANOSECONDS.png, or STAMP_messageN.png of a stamp that was there; empty")
     topic: str = option("Image or CompressedImage topic; unset: the only camera there is", "")
+    tone: str = option("samples of 16 bits to 8, as the node's", DEFAULT_TONE, choices=TONES)
+    bit_depth: int = option("of their bits, how many count, 9 to 16; 0 = found as they come", 0, limits=(0, MAX_DEPTH))
     most: int = option("pictures at most, evenly picked; 0 = all", 64, limits=(0, 10_000_000))
 
 
@@ -33,7 +36,7 @@ def run(settings: Settings) -> int:
     """Write them; says how many, and what of the bag could not be read."""
     out, damaged = settings.out, 0
     written: set[str] = set()
-    with open_bag(settings.bag, lenient=True) as bag:
+    with open_bag(settings.bag, lenient=True, tone=ToneSettings(settings.tone, settings.bit_depth)) as bag:
         topic = _topic(bag, settings.topic)
         _make_empty(out)
         for index, picture in _picked(bag, topic, settings.most):
@@ -44,7 +47,7 @@ def run(settings: Settings) -> int:
             name = _name(picture.stamp_ns, index, written)
             write_png(out / name, picture.rgb)
             written.add(name)
-        for line in (*bag.problems, *bag.notes):
+        for line in (*bag.problems, *bag.notes, *bag.tones()):
             print(f"{settings.bag}: {line}", file=sys.stderr)
         total = bag.count(topic, PICTURES)
     if not written:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from dannet_core.errors import DannetError, ImageError, require
 from dannet_core.pixels import Rgb
+from dannet_core.tone import ToneMapper, ToneSettings
 from dannet_ros.replay.bag_metadata import NAME
 from dannet_ros.replay.bag_storage import StoredBag
 from dannet_ros.replay.message_types import MessageTypes
@@ -52,7 +53,8 @@ class Bag:
         types: its message types.
     """
 
-    def __init__(self, source: _Source, path: Path, lenient: bool) -> None:
+    def __init__(self, source: _Source, path: Path, lenient: bool, tone: ToneSettings | None = None) -> None:
+        self._tone, self._tones = tone, dict[str, ToneMapper]()
         self.path, self.types = path, MessageTypes(source.topics)
         self.notes: list[str] = list(source.notes)
         self._source, self._lenient = source, lenient
@@ -115,13 +117,18 @@ class Bag:
 
         try:
             decoded = self.decode(message)
+            tone = self._tones.setdefault(message.topic, ToneMapper(self._tone))
             if message.kind == COMPRESSED and not is_packed(decoded):
-                rgb = compressed_to_rgb(decoded)
+                rgb = compressed_to_rgb(decoded, tone)
             else:
-                rgb = image_to_rgb(self.unpacked(decoded, message.kind))
+                rgb = image_to_rgb(self.unpacked(decoded, message.kind), tone)
         except ImageError as error:
             raise ImageError(f"{self.path}: {message.topic} at {message.time_ns} ns: {error}") from error
         return BagImage(message.topic, stamp_ns(decoded.header), decoded.header, rgb)
+
+    def tones(self) -> list[str]:
+        """What was done to samples of 16 bits so far, one line for each topic that has them."""
+        return [f"{topic}: {tone.described}" for topic, tone in self._tones.items() if tone.described]
 
     def unpacked(self, decoded: Any, kind: str) -> Any:
         """A message's Image where the zstd transport packed one, or the message itself.
@@ -247,12 +254,13 @@ class _Stored(StoredBag):
 
 
 @contextmanager
-def open_bag(path: Path, *, lenient: bool = False) -> Iterator[Bag]:
+def open_bag(path: Path, *, lenient: bool = False, tone: ToneSettings | None = None) -> Iterator[Bag]:
     """Open a bag for reading: a folder as `ros2 bag record` writes it, or one storage file.
 
     Args:
         path: the bag.
         lenient: read a damaged bag as far as it goes; `Bag.problems` then says what is missing.
+        tone: what becomes of samples of 16 bits, topic by topic; None = the defaults.
 
     Raises:
         BagError: there is no bag, or it is damaged; leniently, only when nothing at all can be read.
@@ -266,7 +274,7 @@ def open_bag(path: Path, *, lenient: bool = False) -> Iterator[Bag]:
     try:
         if source.problems and not lenient:
             raise _failure(path, _one_line("; ".join(source.problems)))
-        yield Bag(source, path, lenient)
+        yield Bag(source, path, lenient, tone)
     finally:
         source.close()
 

@@ -20,6 +20,7 @@ from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.program import EXIT_INTERRUPTED
 from dannet_core.settings import option
+from dannet_core.tone import DEFAULT_TONE, MAX_DEPTH, TONES, ToneSettings
 from dannet_ros.replay.bag_evaluation import BagEvaluation
 from dannet_ros.replay.bag_reading import Bag, BagError, open_bag, refuse_ros1
 from dannet_ros.replay.bag_report import JSON_NAME, results, summary_text, timing, write_json
@@ -62,6 +63,8 @@ class Settings:
     input_size: tuple[int, int] | None = option("height and width in pixels the network runs at", None)
     device: str = option("auto, cpu, cuda or cuda:N", "auto")
     threads: int = option("CPU threads; 0 = one per core", 0, limits=(0, 1024))
+    tone: str = option("samples of 16 bits to 8, as the node's", DEFAULT_TONE, choices=TONES)
+    bit_depth: int = option("of their bits, how many count, 9 to 16; 0 = found as they come", 0, limits=(0, MAX_DEPTH))
     worst: int = option("how many of the worst frames to show", 6, limits=(0, 100))
     write_bag: str = option("the new bag: the originals and the outputs, the outputs, or none", "full",
                             choices=("full", "outputs", "none"))  # fmt: skip
@@ -79,7 +82,8 @@ def run(settings: Settings) -> int:
     """Check everything, go through the bag, write the results, print where they are."""
     _check_out(settings)
     refuse_ros1(settings.bag)
-    with open_bag(settings.bag, lenient=True) as bag, ExitStack() as stack:
+    tone = ToneSettings(settings.tone, settings.bit_depth)
+    with open_bag(settings.bag, lenient=True, tone=tone) as bag, ExitStack() as stack:
         topics = camera_topics(bag, settings.topics, settings.labels)
         live = _live_topic(settings, topics)
         models = [stack.enter_context(_opened(name, path, settings)) for name, path in _named(settings)]
@@ -90,6 +94,7 @@ def run(settings: Settings) -> int:
         evaluation = BagEvaluation(bag, dict(zip(topics, truths, strict=True)), models, settings.overlay_alpha)
         started, begin = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
         complete = _go_through(bag, evaluation, settings)
+        bag.notes += bag.tones()
         content = results(bag, evaluation, complete)
         content["timing"] = timing(evaluation, started, time.perf_counter() - begin)
     _write(settings, content, models)

@@ -7,12 +7,14 @@ import re
 from typing import Any, Final, NamedTuple
 
 from dannet_core.errors import ImageError
+from dannet_core.inference.camera_image import DEEP_ENCODINGS
 from dannet_ros.conversions import ENCODINGS
 from dannet_ros.replay.bag_reading import COMPRESSED, PICTURES, Bag
 
 _LOOKED_AT: Final = 8
 """Messages that are tried before a topic counts as damaged: the first may be cut or empty."""
 _GREY: Final = ("mono8", "8UC1")
+_DEEP_COLORS: Final = frozenset(DEEP_ENCODINGS) - {"mono16"}
 _DEPTH: Final = re.compile(r"(8SC|16UC|16SC|32SC|32FC|64FC)[1-4]?$")
 _CODECS: Final = ("", "jpeg", "jpg", "png")
 _JPEG: Final = b"\xff\xd8"
@@ -55,7 +57,7 @@ def content_of(bag: Bag, topic: str) -> Content:
 
 
 def _of_image(encoding: str) -> Content | None:
-    if encoding in ENCODINGS:
+    if encoding in ENCODINGS or encoding in _DEEP_COLORS:
         return Content(camera=True, grey=encoding in _GREY, words=f"{encoding} pixels")
     if not encoding:
         return None
@@ -71,7 +73,8 @@ def _of_compressed(message: Any) -> Content | None:
     if rest and encoding not in ENCODINGS and (_DEPTH.match(encoding) or encoding == "mono16"):
         return Content(camera=False, grey=False, words=_refused(encoding))
     if data.startswith(_PNG) and len(data) > len(_PNG) + 17:
-        return _of_png(bits=data[24], color=data[25], grey=encoding in _GREY)
+        mosaic = encoding.startswith("bayer") and encoding in DEEP_ENCODINGS
+        return _of_png(bits=data[24], color=data[25], grey=encoding in _GREY, mosaic=mosaic)
     if data.startswith(_JPEG):
         grey = encoding in _GREY or (not rest and _jpeg_channels(data) == 1)
         return Content(camera=True, grey=grey, words=f"{'grey' if grey else 'colour'} JPEG")
@@ -85,8 +88,8 @@ def _of_compressed(message: Any) -> Content | None:
     )
 
 
-def _of_png(*, bits: int, color: int, grey: bool) -> Content:
-    grey = grey or color in (0, 4)
+def _of_png(*, bits: int, color: int, grey: bool, mosaic: bool) -> Content:
+    grey = grey or (color in (0, 4) and not mosaic)
     if grey and bits == _SIXTEEN_BITS:
         return Content(camera=False, grey=True, words="16-bit grey PNG: depth, infrared or thermal")
     return Content(camera=True, grey=grey, words=f"{'grey' if grey else 'colour'} PNG")

@@ -162,10 +162,11 @@ def test_colours_are_the_files_own_whatever_order_is_named(rgb: np.ndarray, form
     ("form", "said"),
     [
         ("16UC1; png compressed ", "8 bits a sample: 16uc1"), ("16UC1", "16uc1"),
-        ("mono16; jpeg compressed ", "mono16"), ("MONO16; PNG compressed", "mono16"), ("mono12", "mono12"),
-        ("32FC1; png compressed ", "32fc1"), ("rgb16; png compressed bgr16", "rgb16"), ("8SC1; png", "8sc1"),
+        ("mono16; jpeg compressed ", "png for samples of 16 bits"), ("mono12", "mono12"), ("16UC3; png", "16uc3"),
+        ("32FC1; png compressed ", "32fc1"), ("rgb16; jpeg compressed bgr8", "png for samples"), ("8SC1; png", "8sc1"),
         ("8UC2; png compressed ", "8uc2"), ("z16; png compressed", "z16"), ("BayerRG8; png", "at most one of bayer_"),
-        ("bayer_rggb16; png compressed ", "at most one"), ("bayer_rggb8; png compressed bayer_bggr8", "at most one"),
+        ("bayer_rggb16; png compressed bayer_rggb8", "at most one"),
+        ("bayer_rggb8; png compressed bayer_bggr8", "at most one"),
         ("16UC1; compressedDepth png", "not a depth map"), ("16UC1; compressedDepth rvl", "not a depth map"),
         ("zstd", "JPEG or PNG"), ("h264", "JPEG or PNG"),
         ("hevc_nvenc", "JPEG or PNG"), ("nv12", "JPEG or PNG"), ("libx264", "JPEG or PNG"), ("theora", "JPEG or PNG"),
@@ -177,8 +178,52 @@ def test_formats_that_are_no_8_bit_picture_are_refused_by_what_they_are(rgb: np.
     assert str(refused.value).startswith(f"format: got {form!r}, expected ")
 
 
-@pytest.mark.parametrize("form", ["png", "", "rgb8; png compressed bgr8"])
-def test_deep_pictures_are_refused_whatever_the_format_says(rgb: np.ndarray, form: str) -> None:
-    for deep in (rgb.astype(np.uint16) * 257, rgb[:, :, 0].astype(np.uint16) * 16):
-        with pytest.raises(ImageError, match="data: PNG of 16 bits, expected 8"):
-            decode(cv2.imencode(".png", deep)[1].ravel(), form)
+@pytest.mark.parametrize("form", ["png", "", "{}; png compressed ", "{0}; png compressed {0}"])
+def test_png_of_16_bits_is_mapped_like_raw_samples(rgb: np.ndarray, form: str) -> None:
+    for samples, name in ((rgb.astype(np.uint16) * 16 + 15, "rgb16"), (rgb[:, :, 0].astype(np.uint16) * 64, "mono16")):
+        stored = np.ascontiguousarray(samples[:, :, ::-1]) if samples.ndim == 3 else samples
+        message = CompressedImage(format=form.format(name), data=cv2.imencode(".png", stored)[1].tobytes())
+        raw = Image(height=70, width=90, step=samples[0].nbytes, encoding=name, data=samples.tobytes())
+        np.testing.assert_array_equal(to_rgb(message), to_rgb(raw))
+        assert to_camera(message).encoding == name
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("form", ["bayer_{}16; png compressed ", "bayer_{0}16; png compressed bayer_{0}16"])
+def test_a_mosaic_of_16_bits_inside_becomes_the_colours_of_the_raw_one(
+    rgb: np.ndarray, pattern: str, form: str
+) -> None:
+    mosaic = mosaic_of(rgb, pattern).astype(np.uint16) * 16 + 9
+    raw = Image(height=70, width=90, step=180, encoding=f"bayer_{pattern}16", data=mosaic.tobytes())
+    for stored in (mosaic, np.dstack([mosaic] * 3)):
+        message = CompressedImage(format=form.format(pattern), data=cv2.imencode(".png", stored)[1].tobytes())
+        np.testing.assert_array_equal(to_rgb(message), to_rgb(raw))
+    with pytest.raises(ImageError, match="was turned into colours, but the picture is grey"):
+        to_rgb(CompressedImage(format=f"bayer_{pattern}16; png compressed bgr16",
+                               data=cv2.imencode(".png", mosaic)[1].tobytes()))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "deep", "said"),
+    [
+        ("rgb8; png compressed bgr8", True, "says 8 bits a sample, but the picture has 16"),
+        ("mono8; png compressed ", True, "says 8 bits"),
+        ("bayer_rggb8; png compressed ", True, "says 8 bits"),
+        ("mono16; png compressed ", False, "says 16 bits a sample, but the picture has 8"),
+        ("MONO16; PNG compressed", False, "says 16 bits"),
+        ("bayer_grbg16; png compressed ", False, "says 16 bits"),
+    ],
+)
+def test_a_depth_that_the_format_contradicts_is_refused(rgb: np.ndarray, form: str, deep: bool, said: str) -> None:
+    grey = rgb[:, :, 0].astype(np.uint16 if deep else np.uint8)
+    with pytest.raises(ImageError, match=f"^format: {said}"):
+        decode(cv2.imencode(".png", grey)[1].ravel(), form)
+
+
+def test_transparent_and_damaged_pngs_of_16_bits_are_refused(rgb: np.ndarray) -> None:
+    deep = rgb.astype(np.uint16) * 257
+    clear = np.dstack([deep, np.full(deep.shape[:2], 7, np.uint16)])
+    with pytest.raises(ImageError, match="data: transparent in 100%"):
+        decode(cv2.imencode(".png", clear)[1].ravel())
+    with pytest.raises(ImageError, match="data: truncated PNG"):
+        decode(cv2.imencode(".png", deep)[1].ravel()[:-50])

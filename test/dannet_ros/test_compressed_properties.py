@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dannet_core.errors import ImageError
+from dannet_core.tone import curve
 from dannet_ros.conversions import compressed_to_rgb
 
 EXAMPLES = int(os.environ.get("DANNET_FUZZ_MESSAGES", "150"))
@@ -43,7 +44,8 @@ NEUTRAL = [
 ]
 REFUSED = [
     "16UC1; png compressed ", "mono16; jpeg compressed ", "32FC1; png compressed", "16UC1; compressedDepth png", "zstd",
-    "h264", "nv12", "bayer_rggb16; png compressed ", "rgb16; png compressed bgr16", "16SC1", "compressedDepth",
+    "h264", "nv12", "bayer_rggb16; png compressed ", "rgb16; png compressed bgr16", "mono16; png compressed ", "16SC1",
+    "compressedDepth",
 ]  # fmt: skip
 BEHIND = st.one_of(
     st.sampled_from([b"", bytes(300), b"\xff" * 300, b"\r\n", EOI, EOI * 3, b"\xff\xd8\xff"]), st.binary(max_size=300)
@@ -157,7 +159,14 @@ def test_any_text_as_format_gives_the_picture_or_an_error(data: bytes, form: str
 
 @FUZZ
 @given(st.sampled_from([10, 12, 14, 16]), st.sampled_from(NEUTRAL), st.integers(0, 2**16 - 1), st.booleans())
-def test_deep_samples_are_never_labelled(bits: int, form: str, seed: int, color: bool) -> None:
+def test_deep_samples_are_read_unless_the_format_contradicts(bits: int, form: str, seed: int, color: bool) -> None:
     shape = (64, 80, 3) if color else (64, 80)
     samples = np.random.default_rng(seed).integers(0, 1 << bits, shape, dtype=np.uint16)
-    assert read(cv2.imencode(".png", samples)[1].tobytes(), form) is None
+    samples[0, 0] = (1 << bits) - 1
+    got = read(cv2.imencode(".png", samples)[1].tobytes(), form)
+    if "8" in form:
+        assert got is None
+        return
+    assert got is not None
+    expected = curve("gamma", bits)[samples]
+    np.testing.assert_array_equal(got, expected[:, :, ::-1] if color else np.dstack([expected] * 3))

@@ -95,7 +95,8 @@ def test_last_row_may_lack_its_padding(rgb: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"encoding": "mono16"}, "encoding"),
+        ({"encoding": "mono12"}, "encoding"),
+        ({"encoding": "32FC1"}, "encoding"),
         ({"encoding": ""}, "encoding"),
         ({"encoding": "x" * 100_000}, "encoding"),
         ({"step": 0}, "step"),

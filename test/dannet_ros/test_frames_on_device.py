@@ -15,12 +15,14 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
 
 from builtin_interfaces.msg import Time
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from dannet_core import NightSegmenter
 from dannet_core.inference.backends.frame_slot import SlotStride
 from dannet_core.inference.frame import EXTRA_OUTPUTS
+from dannet_core.tone import ToneMapper
 from dannet_ros.conversions import to_image, to_rgb
 
 pytestmark = pytest.mark.ros
@@ -48,6 +50,9 @@ def encoded(picture: np.ndarray, encoding: str) -> Any:
     """A picture as a camera of that encoding sends it, rows padded."""
     if encoding == "bgr8":
         rows = picture[:, :, ::-1]
+    elif encoding.endswith("16"):
+        samples = picture.astype(np.uint16) * 16 + 3
+        rows = (samples if encoding == "rgb16" else samples[:, :, 1]).astype(">u2").view(np.uint8)
     elif encoding == "nv12":
         planar = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
         colour = planar[150:].reshape(2, 75, 104)
@@ -57,11 +62,12 @@ def encoded(picture: np.ndarray, encoding: str) -> Any:
     rows = np.ascontiguousarray(rows).reshape(len(rows), -1)
     padded = np.pad(rows, ((0, 0), (0, 16)), constant_values=170)
     message = Image(height=150, width=208, encoding=encoding, step=padded.shape[1], header=Header(frame_id=encoding))
+    message.is_bigendian = int(encoding.endswith("16"))
     message.data = array.array("B", padded.tobytes())
     return message
 
 
-@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "nv12", "8UC1", "bayer_rggb8"])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "nv12", "8UC1", "bayer_rggb8", "rgb16", "mono16", "bayer_grbg16"])
 def test_outputs_of_the_device_are_those_of_the_cpu(
     make_device_rig: Callable[..., Any], tiny_onnx: Path, picture: np.ndarray, encoding: str
 ) -> None:
@@ -85,6 +91,35 @@ def test_outputs_of_the_device_are_those_of_the_cpu(
         off = np.abs(got[name].astype(int) - expected).max(axis=2)
         assert (off <= 1).mean() >= 0.9999, name
     assert rig.node._health().intensity == pytest.approx(rgb.mean(), abs=8)
+
+
+def test_each_frame_on_the_device_has_its_own_table(
+    make_device_rig: Callable[..., Any], tiny_onnx: Path, picture: np.ndarray
+) -> None:
+    """Depths that grow, a tone that is set, and frames of 8 bits between them, in buffers that are used again."""
+    rig, tone = make_device_rig(), ToneMapper()
+    rig.listen("label")
+    plain = to_image(picture, "rgb8", Header())
+    shifts = (2, 4, 4, None, 6, 6, 6, None, 6)
+    for second, shift in enumerate(shifts, 1):
+        message = plain if shift is None else sixteen_bits(picture, shift)
+        message.header = Header(stamp=Time(sec=second))
+        if second == 7:
+            rig.node.set_parameters([Parameter("tone", value="linear")])
+            tone.tone = "linear"
+        rig.came["label"].clear()
+        rig.node._on_image(message)
+        rig.until(lambda: rig.came["label"])
+        with NightSegmenter.load(tiny_onnx) as segmenter:
+            wanted = segmenter.segment(to_rgb(message, tone)).labels
+        assert (to_rgb(rig.came["label"][0])[:, :, 0] == wanted).mean() >= 0.9999, second
+
+
+def sixteen_bits(picture: np.ndarray, shift: int) -> Any:
+    samples = picture.astype("<u2") << shift
+    message = Image(height=150, width=208, encoding="rgb16", step=208 * 6)
+    message.data = array.array("B", samples.tobytes())
+    return message
 
 
 def test_waiting_frame_is_begun_before_the_one_before_it_is_published(

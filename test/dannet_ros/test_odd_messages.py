@@ -18,6 +18,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from dannet_core.inference.camera_image import DEEP_ENCODINGS
 from dannet_ros.conversions import ENCODINGS, to_image
 
 pytestmark = pytest.mark.ros
@@ -33,13 +34,15 @@ class OddMessages:
         self._kinds = [
             self.wrong_step, self.short_data, self.unknown_encoding, self.zero_size, self.huge_size, self.tiny,
             self.odd_stamp, self.changing_size, self.odd_yuv_width, self.long_data, self.any_encoding,
+            self.any_deep_encoding,
         ]  # fmt: skip
         self.malformed = 0
 
     def next(self) -> Any:
         kind = self._random.choice(self._kinds)
         message = kind()
-        self.malformed += kind not in (self.odd_stamp, self.changing_size, self.long_data, self.any_encoding)
+        fine = (self.odd_stamp, self.changing_size, self.long_data, self.any_encoding, self.any_deep_encoding)
+        self.malformed += kind not in fine
         return message
 
     def good(self) -> Any:
@@ -62,7 +65,7 @@ class OddMessages:
 
     def unknown_encoding(self) -> Any:
         message = self.good()
-        message.encoding = self._random.choice(["", "RGB8", "rgb16", "32FC1", "mono16", "nv12", "ü" * 50, "rgb8\t"])
+        message.encoding = self._random.choice(["", "RGB8", "rgb16", "32FC1", "mono12", "nv12", "ü" * 50, "rgb8\t"])
         return message
 
     def zero_size(self) -> Any:
@@ -100,6 +103,13 @@ class OddMessages:
         step = 72 * encoding.bytes_per_pixel
         message = Image(height=80, width=72, step=step, encoding=name)
         message.data = array.array("B", self._random.randbytes(int(step * 80 * encoding.rows_per_row)))
+        return message
+
+    def any_deep_encoding(self) -> Any:
+        name = self._random.choice(list(DEEP_ENCODINGS))
+        step = 72 * 2 * ENCODINGS[DEEP_ENCODINGS[name]].bytes_per_pixel + self._random.randrange(8)
+        message = Image(height=80, width=72, step=step, encoding=name, is_bigendian=self._random.randrange(2))
+        message.data = array.array("B", self._random.randbytes(step * 80))
         return message
 
 

@@ -142,8 +142,7 @@ class FrameRunner:
         start_s = time.perf_counter()
         slot = self._next_slot()
         plan = self._plan(camera, request)
-        slot.fit(plan.camera.camera, camera.num_bytes)
-        np.copyto(slot.host_camera[: camera.num_bytes], camera.data[: camera.num_bytes])
+        slot.put(plan.camera.camera, camera)
         self._start(slot, plan, part)
         self._flying.append((slot, request, (time.perf_counter() - start_s) * 1e3))
 

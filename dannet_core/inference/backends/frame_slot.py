@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dannet_core.errors import BackendError
 from dannet_core.inference.backends.device import Buffer, Device, Network
+from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.kernels.jobs import CameraFormat
 
 OUTPUT_KINDS: Final[dict[str, tuple[Any, int]]] = {
@@ -64,14 +65,22 @@ class FrameSlot:
     @property
     def camera(self) -> Buffer:
         """The camera's bytes on the device."""
-        assert self._camera is not None, "fit comes first"
+        assert self._camera is not None, "put comes first"
         return self._camera
 
     def addresses(self) -> dict[str, int]:
         """Where the network's input and outputs are."""
         return {name: buffer.address for name, buffer in self.buffers.items()}
 
-    def fit(self, camera: CameraFormat, num_bytes: int) -> None:
+    def put(self, camera: CameraFormat, picture: CameraImage) -> None:
+        """Copy a picture of this format, with its table where samples have one, to where it is uploaded from."""
+        pixels = camera.pixel_bytes
+        self._fit(camera, pixels + camera.table_bytes)
+        np.copyto(self.host_camera[:pixels], picture.data[:pixels])
+        if picture.table is not None:
+            np.copyto(self.host_camera[pixels : self.camera_bytes], picture.table)
+
+    def _fit(self, camera: CameraFormat, num_bytes: int) -> None:
         """Make room for pictures of this format; nothing to do where the last ones had it."""
         self.camera_bytes = num_bytes
         if self.host_camera.size < num_bytes:

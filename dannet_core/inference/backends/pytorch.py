@@ -295,7 +295,8 @@ class PyTorchBackend:
         if not self.device.startswith("cuda"):
             return None
         self._turn = (self._turn + 1) % self.max_in_flight
-        needed = max(camera.num_bytes, camera.height * camera.width * 3)
+        table = 0 if camera.table is None else camera.table.size
+        needed = max(camera.num_bytes + table, camera.height * camera.width * 3)
         staging = self._staging[self._turn]
         if staging is None or staging.numel() < needed:
             staging = self._torch.empty(needed, dtype=self._torch.uint8, pin_memory=True)

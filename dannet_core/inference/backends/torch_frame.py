@@ -144,11 +144,19 @@ class TorchStride:
 
 
 def copy_to_device(torch: Any, camera: CameraImage, device: str, staging: Any = None) -> Any:
-    """A camera's bytes as a flat uint8 tensor on the device; see `TorchFrame.upload`."""
-    data = torch.from_numpy(_writable(camera.data[: camera.num_bytes]))
-    if staging is not None:
-        data = staging[: data.numel()].copy_(data)
-    return data.to(device, non_blocking=staging is not None)
+    """A camera's bytes, and behind them the table of its samples if it has one, as a flat uint8 tensor on the device.
+
+    See `TorchFrame.upload`.
+    """
+    arrays = [camera.data[: camera.num_bytes], *([] if camera.table is None else [camera.table])]
+    parts = [torch.from_numpy(_writable(array)) for array in arrays]
+    if staging is None:
+        return (torch.cat(parts) if len(parts) > 1 else parts[0]).to(device)
+    end = 0
+    for part in parts:
+        start, end = end, end + part.numel()
+        staging[start:end].copy_(part)
+    return staging[:end].to(device, non_blocking=True)
 
 
 def _filter(picture: Any, axis: int, indices: Any, weights: Any) -> Any:

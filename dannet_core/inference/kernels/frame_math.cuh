@@ -16,13 +16,15 @@
 typedef unsigned char Byte;
 typedef unsigned short Half;  // the bits of an IEEE half
 
-// In the order of dannet_core.inference.camera_image.ENCODINGS.
+// In the order of dannet_core.inference.camera_image.ENCODINGS, then of DEEP_ENCODINGS.
 enum Encoding {
-    RGB8, BGR8, RGBA8, BGRA8, MONO8, BAYER_RGGB8, BAYER_BGGR8, BAYER_GBRG8, BAYER_GRBG8, UYVY, YUYV, NV12, NV21, NV24
+    RGB8, BGR8, RGBA8, BGRA8, MONO8, BAYER_RGGB8, BAYER_BGGR8, BAYER_GBRG8, BAYER_GRBG8, UYVY, YUYV, NV12, NV21, NV24,
+    RGB16, BGR16, RGBA16, BGRA16, MONO16, BAYER_RGGB16, BAYER_BGGR16, BAYER_GBRG16, BAYER_GRBG16
 };
 
 struct Camera {
     const Byte* data;
+    const Byte* table;  // 65536 bytes: what becomes of each sample of two bytes; null where samples have one
     int height;
     int width;
     int step;  // bytes from one row to the next
@@ -147,16 +149,27 @@ FRAME_FN Rgb rgb_from_yuv(int y, int u, int v) {
     return rgb;
 }
 
-// Bilinear demosaicing as OpenCV does it: the outermost pixels repeat their inner neighbours.
-FRAME_FN Rgb rgb_from_bayer(const Camera& camera, int row, int column) {
+// A sample as a byte; one of two bytes, the lower first and at any address, goes through the table.
+template <int BYTES>
+FRAME_FN int sample_at(const Camera& camera, const Byte* at) {
+    return BYTES == 1 ? at[0] : camera.table[at[0] | at[1] << 8];
+}
+
+// Bilinear demosaicing as OpenCV does it: the outermost pixels repeat their inner neighbours. ``pattern`` is the
+// encoding of one byte a sample.
+template <int BYTES>
+FRAME_FN Rgb rgb_from_bayer(const Camera& camera, int pattern, int row, int column) {
     row = clamp_int(row, 1, camera.height - 2);
     column = clamp_int(column, 1, camera.width - 2);
-    const Byte* here = camera.data + static_cast<long long>(row) * camera.step + column;
+    const Byte* here = camera.data + static_cast<long long>(row) * camera.step + column * BYTES;
     const Byte *above = here - camera.step, *below = here + camera.step;
-    const int own = here[0], beside = here[-1] + here[1], over = above[0] + below[0];
-    const int diagonal = above[-1] + above[1] + below[-1] + below[1];
-    const int red_row = camera.encoding == BAYER_BGGR8 || camera.encoding == BAYER_GBRG8;
-    const int red_column = camera.encoding == BAYER_BGGR8 || camera.encoding == BAYER_GRBG8;
+    const int own = sample_at<BYTES>(camera, here);
+    const int beside = sample_at<BYTES>(camera, here - BYTES) + sample_at<BYTES>(camera, here + BYTES);
+    const int over = sample_at<BYTES>(camera, above) + sample_at<BYTES>(camera, below);
+    const int diagonal = sample_at<BYTES>(camera, above - BYTES) + sample_at<BYTES>(camera, above + BYTES) +
+                         sample_at<BYTES>(camera, below - BYTES) + sample_at<BYTES>(camera, below + BYTES);
+    const int red_row = pattern == BAYER_BGGR8 || pattern == BAYER_GBRG8;
+    const int red_column = pattern == BAYER_BGGR8 || pattern == BAYER_GRBG8;
     const bool on_red_row = (row & 1) == red_row, on_red_column = (column & 1) == red_column;
     if (on_red_row == on_red_column) {
         const int green = (beside + over + 2) >> 2, other = (diagonal + 2) >> 2;
@@ -165,6 +178,13 @@ FRAME_FN Rgb rgb_from_bayer(const Camera& camera, int row, int column) {
     }
     const int sideways = (beside + 1) >> 1, upright = (over + 1) >> 1;
     const Rgb rgb = {on_red_row ? sideways : upright, own, on_red_row ? upright : sideways};
+    return rgb;
+}
+
+// RGB of a pixel of samples of two bytes, by where its red and its blue one lie.
+FRAME_FN Rgb rgb_from_deep(const Camera& camera, const Byte* pixel, int red, int blue) {
+    const Rgb rgb = {sample_at<2>(camera, pixel + 2 * red), sample_at<2>(camera, pixel + 2),
+                     sample_at<2>(camera, pixel + 2 * blue)};
     return rgb;
 }
 
@@ -218,8 +238,26 @@ FRAME_FN Rgb camera_pixel(const Camera& camera, int row, int column) {
             const Byte* pair = camera.data + static_cast<long long>(camera.height + 2 * row) * camera.step + 2 * column;
             return rgb_from_yuv(line[column], pair[0], pair[1]);
         }
+        case RGB16:
+            return rgb_from_deep(camera, line + 6 * column, 0, 2);
+        case BGR16:
+            return rgb_from_deep(camera, line + 6 * column, 2, 0);
+        case RGBA16:
+            return rgb_from_deep(camera, line + 8 * column, 0, 2);
+        case BGRA16:
+            return rgb_from_deep(camera, line + 8 * column, 2, 0);
+        case MONO16: {
+            const int grey = sample_at<2>(camera, line + 2 * column);
+            const Rgb rgb = {grey, grey, grey};
+            return rgb;
+        }
+        case BAYER_RGGB16:
+        case BAYER_BGGR16:
+        case BAYER_GBRG16:
+        case BAYER_GRBG16:
+            return rgb_from_bayer<2>(camera, camera.encoding - BAYER_RGGB16 + BAYER_RGGB8, row, column);
         default:
-            return rgb_from_bayer(camera, row, column);
+            return rgb_from_bayer<1>(camera, camera.encoding, row, column);
     }
 }
 

@@ -10,16 +10,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dannet_core.inference.camera_image import ENCODINGS
+from dannet_core.inference.camera_image import DEEP_ENCODINGS, ENCODINGS, bytes_of_picture
 from dannet_core.inference.postprocess import axis_positions
 from dannet_core.inference.taps import Taps, resize_taps
 from dannet_core.pixels import COLORMAP, IMAGENET_MEAN, IMAGENET_STD, Colormap
+from dannet_core.tone import LEVELS
 
 BLOCK_COLUMNS: Final = 32
 BLOCK_ROWS: Final = 8
 SHARED_BYTES: Final = 48 * 1024
 """What every GPU gives a block without being asked for more."""
-ENCODING_NUMBERS: Final = {name: number for number, name in enumerate(ENCODINGS)}
+ENCODING_NUMBERS: Final = {name: number for number, name in enumerate((*ENCODINGS, *DEEP_ENCODINGS))}
 
 Tables = dict[str, npt.NDArray[Any]]
 """Arrays that a kernel reads besides the frame's own, by the name of the job's field."""
@@ -32,6 +33,7 @@ class CameraStruct(ctypes.Structure):
 
     _fields_ = [
         ("data", ctypes.c_void_p),
+        ("table", ctypes.c_void_p),
         ("height", ctypes.c_int32),
         ("width", ctypes.c_int32),
         ("step", ctypes.c_int32),
@@ -79,9 +81,20 @@ class CameraFormat(NamedTuple):
     step: int
     encoding: str
 
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes from the first pixel to the last one."""
+        return bytes_of_picture(self.encoding, self.height, self.width, self.step)
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the table of samples, which follows the pixels; 0 where they have none."""
+        return LEVELS if self.encoding in DEEP_ENCODINGS else 0
+
     def struct(self, data: int) -> CameraStruct:
-        """``struct Camera`` of the pixels at address ``data``."""
-        return CameraStruct(data, self.height, self.width, self.step, ENCODING_NUMBERS[self.encoding])
+        """``struct Camera`` of the pixels at address ``data``, their table behind them."""
+        table = data + self.pixel_bytes if self.table_bytes else None
+        return CameraStruct(data, table, self.height, self.width, self.step, ENCODING_NUMBERS[self.encoding])
 
 
 @dataclass(frozen=True)

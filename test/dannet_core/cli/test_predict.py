@@ -182,3 +182,44 @@ def test_submission_labels_the_test_pictures_of_dark_zurich_into_a_checked_zip(t
     assert "got 2 inputs, expected one, the root folder of Dark Zurich" in capsys.readouterr().err
     assert predict(tmp_path, *argv[1:]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def sensor_samples(rgb: np.ndarray) -> np.ndarray:
+    """12-bit samples in proportion to light, blue first as OpenCV writes them."""
+    share = rgb[:, :, ::-1] / 255
+    light = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return np.rint(light * 4095).astype(np.uint16)
+
+
+def test_samples_of_a_sensor_are_labelled_as_their_8_bit_picture(tiny_onnx, night_rgb, tmp_path, capsys):
+    write_png(tmp_path / "plain.png", night_rgb)
+    for suffix in ("png", "tiff"):
+        cv2.imwrite(str(tmp_path / f"deep_{suffix}.{suffix}"), sensor_samples(night_rgb))
+    files = [tmp_path / name for name in ("plain.png", "deep_png.png", "deep_tiff.tiff")]
+    assert predict(*files, "--model", tiny_onnx, "--out", tmp_path / "refused") == 1
+    assert capsys.readouterr().err.count("predict: --bit-depth") == 2
+    assert predict(*files, "--model", tiny_onnx, "--out", tmp_path / "out", "--bit-depth", "12") == 0
+    for name in ("deep_png", "deep_tiff"):
+        for kind in ("label", "overlay"):
+            np.testing.assert_array_equal(
+                read_rgb(tmp_path / "out" / f"{name}_{kind}.png"), read_rgb(tmp_path / "out" / f"plain_{kind}.png")
+            )
+    assert predict(files[1], "--model", tiny_onnx, "--out", tmp_path / "narrow", "--bit-depth", "10") == 1
+    assert "expected at most 1023 for bit_depth 10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--bit-depth", "8"), "bit_depth: got 8, expected 9 to 16 bits"),
+        (("--bit-depth", "17"), "bit_depth"),
+        (("--tone", "log"), "tone: got 'log', expected --bit-depth with it"),
+        (("--bit-depth", "12", "--tone", "filmic"), "tone: got"),
+        (("--bit-depth", "12", "--submission"), "bit_depth: got 12, expected none with --submission"),
+    ],
+)
+def test_wrong_depths_and_tones_are_named(tiny_onnx, night_rgb, tmp_path, capsys, more, said):
+    write_png(tmp_path / "a.png", night_rgb)
+    assert predict(tmp_path / "a.png", "--model", tiny_onnx, "--out", tmp_path / "out", *more) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line

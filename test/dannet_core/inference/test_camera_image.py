@@ -97,7 +97,9 @@ def test_the_last_row_needs_no_padding():
 @pytest.mark.parametrize(
     ("height", "width", "step", "encoding", "said"),
     [
-        (64, 80, 240, "rgb16", "encoding: got 'rgb16', expected one of rgb8, bgr8"),
+        (64, 80, 240, "rgb12", "encoding: got 'rgb12', expected one of rgb8, bgr8"),
+        (64, 80, 479, "rgb16", "step: got 479, expected at least 480 bytes for 80 pixels"),
+        (64, 80, 158, "mono16", "step: got 158, expected at least 160 bytes for 80 pixels"),
         (63, 80, 240, "rgb8", "width, height: got 80x63, expected 64 to 16384 pixels"),
         (64, 80, 239, "rgb8", "step: got 239, expected at least 240 bytes"),
         (64, 81, 200, "uyvy", "got 81x64, expected even ones for uyvy"),

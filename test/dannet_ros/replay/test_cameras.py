@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dannet_core.tone import curve
 from dannet_ros.replay.bag_reading import BagError, open_bag
 from dannet_ros.replay.cameras import camera_topics
 
@@ -190,3 +191,30 @@ def test_a_topic_without_messages_is_named(bags: Any, tmp_path: Path) -> None:
         recorder.image("/cam", 0, bags.frames(1)[0])
         writer.add_connection("/rear", "sensor_msgs/msg/Image", typestore=recorder._store)
     assert chosen(tmp_path / "bag") == (["/cam"], {"/rear": "no messages"})
+
+
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bayer_rggb16"])
+def test_cameras_of_16_bits_are_cameras(bags, tmp_path: Path, encoding: str) -> None:
+    channels = {"rgba16": 4, "bayer_rggb16": 1}.get(encoding, 3)
+    samples = np.dstack([DEPTH] * channels)
+    bag = record(bags, tmp_path / "bag", {"/front": (samples, encoding), "/lidar": (DEPTH, "16UC1")})
+    assert chosen(bag) == (["/front"], {"/lidar": "16UC1 pixels: depth, or other measurements; --topics takes it"})
+    name = f"{encoding}; png compressed "
+    stored = samples[:, :, :3] if channels > 1 else samples
+    bag = record(
+        bags, tmp_path / "packed", {"/front/compressed": (png(stored), name), "/d/compressed": (png(DEPTH), "png")}
+    )
+    assert chosen(bag)[0] == ["/front/compressed"]
+
+
+def test_mono16_is_read_where_it_is_asked_for(bags, tmp_path: Path) -> None:
+    bag = record(
+        bags, tmp_path / "bag", {"/ir": (DEPTH, "mono16"), "/front": (np.zeros((80, 112, 3), np.uint8), "rgb8")}
+    )
+    assert chosen(bag)[0] == ["/front"]
+    assert chosen(bag, "/ir")[0] == ["/ir"]
+    with open_bag(bag) as opened:
+        expected = curve("gamma", 14)[DEPTH]
+        for image in opened.images(["/ir"]):
+            np.testing.assert_array_equal(image.rgb, np.dstack([expected] * 3))
+        assert opened.tones() == ["/ir: 14 bits (found: samples end at 8000), tone gamma"]

@@ -440,3 +440,41 @@ def test_a_network_without_any_number_is_one_line(bags, blind_onnx: Path, tmp_pa
     assert main(arguments) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "could be labelled: blind: the network gave no labels for this picture" in said
+
+
+def linear(rgb: np.ndarray) -> np.ndarray:
+    """12-bit samples in proportion to light."""
+    share = rgb / 255
+    light = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return np.rint(light * 4095).astype(np.uint16)
+
+
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16"])
+def test_a_bag_of_16_bits_scores_as_the_same_bag_of_8(bags, tiny_onnx: Path, tmp_path: Path, encoding: str) -> None:
+    pictures, truths = bags.frames(COUNT), bags.labels(COUNT)
+    plain = evaluate(bags.write(tmp_path / "plain", pictures, truths), tiny_onnx, tmp_path / "a")
+    with bags.record(tmp_path / "deep") as writer:
+        recorder = bags.Recorder(writer)
+        for index, picture in enumerate(pictures):
+            samples = linear(picture)[:, :, :: -1 if encoding == "bgr16" else 1]
+            recorder.image("/camera/image", index, samples, encoding=encoding)
+            recorder.image("/ground_truth/label", index, truths[index])
+    deep = evaluate(tmp_path / "deep", tiny_onnx, tmp_path / "b", "--bit-depth", "12")
+    assert [frame["models"] for frame in deep["frames"]] == [frame["models"] for frame in plain["frames"]]
+    assert deep["models"] == plain["models"]
+    assert any(note == "/camera/image: 12 bits (given), tone gamma" for note in deep["bag"]["notes"])
+    other = evaluate(tmp_path / "deep", tiny_onnx, tmp_path / "c", "--tone", "linear", "--write-bag", "none")
+    assert [frame["brightness"] for frame in other["frames"]] < [frame["brightness"] for frame in deep["frames"]]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--bit-depth", "8", "bit_depth: got 8, expected 9 to 16 bits"), ("--tone", "filmic", "tone: got"),
+     ("--bit-depth", "17", "bit_depth: ")],
+)  # fmt: skip
+def test_wrong_tones_and_depths_are_named(
+    bag: Path, tiny_onnx: Path, tmp_path: Path, capsys, option: str, value: str, said: str
+) -> None:
+    assert main(["evaluate_bag", str(bag), "--model", str(tiny_onnx), "--out", str(tmp_path / "o"), option, value]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line

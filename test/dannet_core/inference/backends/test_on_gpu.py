@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
+from host_device import uploaded
 
 from dannet_core import NightSegmenter
 from dannet_core.classes import CITYSCAPES_CLASS_SHARES
-from dannet_core.inference.camera_image import ENCODINGS, CameraImage
+from dannet_core.inference.camera_image import DEEP_ENCODINGS, ENCODINGS, CameraImage
 from dannet_core.inference.frame import EXTRA_OUTPUTS
 from dannet_core.inference.gpu import find_gpu
 from dannet_core.inference.kernels.jobs import camera_launch, label_launch
 from dannet_core.inference.postprocess import class_scaling, scale_logits, upsample_confidence, upsample_labels
 from dannet_core.inference.preprocess import preprocess
 from dannet_core.pixels import IMAGENET_STD, overlay
+from dannet_core.tone import ToneMapper
 
 pytestmark = pytest.mark.gpu
 
@@ -61,15 +63,15 @@ def fetch(device, stream, buffer, shape, kind):
 
 
 @pytest.mark.parametrize("resize", ["area", "antialiased"])
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", [*ENCODINGS, *DEEP_ENCODINGS])
 def test_camera_kernel_equals_the_cpu_path(device, camera_format, encoding, resize):
-    kind, height, width = ENCODINGS[encoding], 1080, 1920
-    step = width * kind.bytes_per_pixel + 64
+    kind, height, width = ENCODINGS[DEEP_ENCODINGS.get(encoding, encoding)], 1080, 1920
+    step = width * kind.bytes_per_pixel * (2 if encoding in DEEP_ENCODINGS else 1) + 64
     data = np.random.default_rng(0).integers(0, 256, int(height * kind.rows_per_row) * step, dtype=np.uint8)
-    camera = CameraImage(data, height, width, step, encoding)
+    camera = CameraImage(data, height, width, step, encoding).toned(ToneMapper())
     launch = camera_launch(camera_format(camera), (540, 960), False, resize)
     stream = device.stream()
-    buffers = on_device(device, stream, {"camera": data, "out": np.full((3, 540, 960), np.nan, np.float32)})
+    buffers = on_device(device, stream, {"camera": uploaded(camera), "out": np.full((3, 540, 960), np.nan, np.float32)})
     tables = on_device(device, stream, launch.tables)  # kept: memory is given back with the last reference to it
     addresses = {name: buffer.address for name, buffer in tables.items()}
     job = launch.job(buffers["camera"].address, buffers["out"].address, addresses)

@@ -20,6 +20,7 @@ from dannet_core.inference.backends.pytorch import PyTorchBackend, TorchOptions 
 from dannet_core.inference.backends.torch_frame import TorchFrame  # noqa: E402
 from dannet_core.networks import DANNet  # noqa: E402
 from dannet_core.networks.relighting import NoRelighting  # noqa: E402
+from dannet_core.tone import ToneMapper  # noqa: E402
 
 METADATA = ModelMetadata("lraspp", "mobilenet_v3_large")
 ON_DEVICE = TorchOptions(precision="fp32", graph=False, on_device=True)
@@ -66,6 +67,13 @@ def test_a_frame_that_is_not_the_first_takes_nothing_but_its_pixels_from_the_cpu
     assert not [name for name in seen.names[:arrived] if name.startswith("aten.index.Tensor")]
     assert not [name for name in seen.names[arrived:] if name.startswith("aten.lift")]
     assert not [name for name in seen.names if "local_scalar" in name or "nonzero" in name]
+
+
+@pytest.mark.parametrize("encoding", ["rgb16", "mono16", "bayer_gbrg16"])
+def test_samples_of_16_bits_are_mapped_before_they_are_uploaded(encoding):
+    data = np.random.default_rng(3).integers(0, 256, 66 * 600, dtype=np.uint8)
+    camera = CameraImage(data, 66, 84, 600, encoding).toned(ToneMapper())
+    np.testing.assert_array_equal(TorchFrame(METADATA, "cpu").upload(camera).numpy(), camera.to_rgb())
 
 
 @pytest.mark.parametrize("resize", ["area", "antialiased"])

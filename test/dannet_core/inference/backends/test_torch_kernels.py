@@ -12,11 +12,12 @@ from dannet_core import NightSegmenter, preset
 from dannet_core.errors import BackendError, EngineError, NotFiniteError
 from dannet_core.inference.backends import driver_kernels
 from dannet_core.inference.backends.driver_kernels import DriverKernels, open_kernels
-from dannet_core.inference.camera_image import ENCODINGS, CameraImage
+from dannet_core.inference.camera_image import DEEP_ENCODINGS, ENCODINGS, CameraImage
 from dannet_core.inference.frame import EXTRA_OUTPUTS, FrameRequest
 from dannet_core.inference.kernels.jobs import CameraJob
 from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import overlay
+from dannet_core.tone import ToneMapper
 
 torch = pytest.importorskip("torch", reason="these are torch tensors: pip install torch")
 from dannet_core.inference.backends import pytorch  # noqa: E402
@@ -80,13 +81,13 @@ def by_kernels(light_net, host_kernels):
 
 
 def camera_of(encoding, height=120, width=200):
-    kind = ENCODINGS[encoding]
-    step = width * kind.bytes_per_pixel + 6
+    kind, samples = ENCODINGS[DEEP_ENCODINGS.get(encoding, encoding)], 2 if encoding in DEEP_ENCODINGS else 1
+    step = width * kind.bytes_per_pixel * samples + 6
     data = np.random.default_rng(3).integers(0, 256, int(height * kind.rows_per_row) * step, dtype=np.uint8)
-    return CameraImage(data, height, width, step, encoding)
+    return CameraImage(data, height, width, step, encoding).toned(ToneMapper())
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", [*ENCODINGS, *DEEP_ENCODINGS])
 def test_frames_of_every_encoding_are_what_the_cpu_path_makes(by_kernels, light_net, encoding, monkeypatch):
     camera = camera_of(encoding)
     reference = NightSegmenter(PyTorchBackend(light_net, METADATA)).segment(camera, outputs=EXTRA_OUTPUTS)

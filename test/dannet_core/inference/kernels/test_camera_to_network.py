@@ -5,10 +5,11 @@ import ctypes
 import numpy as np
 import pytest
 
-from dannet_core.inference.camera_image import ENCODINGS, CameraImage
+from dannet_core.inference.camera_image import DEEP_ENCODINGS, ENCODINGS, CameraImage
 from dannet_core.inference.kernels.jobs import CameraJob, LabelJob, camera_launch
 from dannet_core.inference.preprocess import preprocess
 from dannet_core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from dannet_core.tone import TONES, ToneMapper, ToneSettings
 
 
 def random_camera(encoding: str, height: int, width: int, padding: int = 7) -> CameraImage:
@@ -34,6 +35,33 @@ def test_structures_are_as_large_here_as_in_the_kernels(host_kernels):
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding_at_full_size_is_what_opencv_makes_of_it(host_kernels, camera_format, encoding):
     camera = random_camera(encoding, 70, 134)
+    network = host_kernels.network_input(camera, camera_launch(camera_format(camera), (70, 134), False, "area"))
+    np.testing.assert_allclose(network, preprocess(camera.to_rgb(), (70, 134))[0], atol=2e-6)
+
+
+def random_deep_camera(encoding: str, tone: str, big_endian: bool = False, padding: int = 7) -> CameraImage:
+    """12 bits at the lower end; an odd padding puts every second row at an odd address."""
+    height, width = 70, 134
+    channels = ENCODINGS[DEEP_ENCODINGS[encoding]].bytes_per_pixel
+    rng = np.random.default_rng(6)
+    smooth = np.linspace(0, 3800, height)[:, None] * np.linspace(0.1, 1, width * channels)
+    samples = (smooth + rng.integers(0, 295, smooth.shape)).astype(">u2" if big_endian else "<u2")
+    rows = np.pad(samples.view(np.uint8), ((0, 0), (0, padding)), constant_values=170)
+    camera = CameraImage(rows.reshape(-1), height, width, rows.shape[1], encoding)
+    return camera.toned(ToneMapper(ToneSettings(tone)), big_endian=big_endian)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("encoding", DEEP_ENCODINGS)
+def test_every_deep_encoding_is_what_the_cpu_path_makes_of_it(host_kernels, camera_format, encoding, big_endian):
+    camera = random_deep_camera(encoding, "gamma", big_endian)
+    network = host_kernels.network_input(camera, camera_launch(camera_format(camera), (70, 134), False, "area"))
+    np.testing.assert_allclose(network, preprocess(camera.to_rgb(), (70, 134))[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("tone", TONES)
+def test_every_tone_reaches_the_kernel(host_kernels, camera_format, tone):
+    camera = random_deep_camera("bayer_grbg16", tone, padding=0)
     network = host_kernels.network_input(camera, camera_launch(camera_format(camera), (70, 134), False, "area"))
     np.testing.assert_allclose(network, preprocess(camera.to_rgb(), (70, 134))[0], atol=2e-6)
 
