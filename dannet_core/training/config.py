@@ -73,6 +73,9 @@ class CropConfig:
     target_input: tuple[int, int] | None = option(
         "size the target crop is resized to for the networks; unset: not resized. Losses are at the crop's size", None
     )
+    of_input_size: bool = option(
+        "a scale of 1 is the picture at the height of model.input_size, as the model will see it, not at its own", False
+    )
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,23 @@ class BeyondConfig:
     mixing: float = option(
         "weight of the loss on night pictures with half of the classes of a darkened source picture pasted onto them",
         0.0,
+    )
+    one_batch: bool = option(
+        "source and mixed pictures go through the network as one batch: its batch-norm statistics are then of day and "
+        "night together, as the running ones are",
+        False,
+    )
+    statistics: int = option(
+        "models that are validated and saved get batch-norm statistics estimated on so many batches, of source "
+        "pictures as the source pass sees them and night pictures together; 0 = the running ones",
+        0,
+        limits=(0, 100_000),
+    )
+    darkening: float = option(
+        "share of the source pictures that the source pass sees darkened, with lamps and noise, as a night camera "
+        "would, with their labels",
+        0.0,
+        limits=(0, 1),
     )
 
 
