@@ -278,12 +278,15 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "model.relighting_width": 0,
             "loss.target_losses": False,
             "optimiser.generator": "adamw",
-            "optimiser.lr": 2e-4,
+            "optimiser.lr": 4e-4,
             "optimiser.weight_decay": 0.01,
-            "optimiser.steps": 150,
-            "beyond.teacher": 0.99,
+            "optimiser.steps": 200,
+            "beyond.teacher": 0.95,
             "beyond.night_labels": "fused",
             "beyond.mixing": 1.0,
+            "beyond.darkening": 0.75,
+            "beyond.one_batch": True,
+            "beyond.statistics": 30,
         },
     }
 )

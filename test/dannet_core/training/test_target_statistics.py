@@ -44,8 +44,19 @@ def test_a_run_fits_the_statistics_only_where_it_is_asked_to(tiny_run, tmp_path)
     assert not torch.equal(plain.get_buffer(name), fitted.get_buffer(name))
 
 
-def test_a_resumed_run_with_statistics_of_the_night_is_the_uninterrupted_one(tiny_run):
-    changes = {"optimiser__steps": 2, "optimiser__target_statistics": 2, "watch__checkpoint_every": 1, "watch__keep": 9}
+BEYOND = {
+    "loss__target_losses": False,
+    "beyond__teacher": 0.9,
+    "beyond__mixing": 1.0,
+    "beyond__darkening": 0.75,
+    "beyond__one_batch": True,
+    "beyond__statistics": 2,
+}
+
+
+@pytest.mark.parametrize("ingredients", [{"optimiser__target_statistics": 2}, BEYOND], ids=["night", "beyond"])
+def test_a_resumed_run_that_fits_statistics_is_the_uninterrupted_one(tiny_run, ingredients):
+    changes = ingredients | {"optimiser__steps": 2, "watch__checkpoint_every": 1, "watch__keep": 9}
     last = run_training(tiny_run(**changes), "train")
     whole = load_weights(last).state_dict()
     last.unlink()
