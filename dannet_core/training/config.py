@@ -192,6 +192,11 @@ class BeyondConfig:
         0,
         limits=(0, 10_000),
     )
+    blend_least: float = option(
+        "smallest share of the adapted weights that a blend may have: 0.4, 0.55, 0.7, 0.85 and 1 are tried from it on",
+        0.4,
+        limits=(0, 1),
+    )
     patience: int = option(
         "end the run after so many evaluations whose blend scored below the best, which is best.safetensors; 0 = never",
         0,
@@ -287,6 +292,8 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "beyond.darkening": 0.75,
             "beyond.one_batch": True,
             "beyond.statistics": 30,
+            "beyond.blend": 5,
+            "beyond.blend_least": 0.7,
         },
     }
 )

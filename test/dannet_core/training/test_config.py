@@ -64,6 +64,7 @@ def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none(
     assert (beyond.beyond.darkening, beyond.beyond.one_batch, beyond.beyond.statistics) == (0.75, True, 30)
     assert (beyond.crop.of_input_size, paper.crop.of_input_size) == (True, False)
     assert (paper.beyond.darkening, paper.beyond.one_batch, paper.beyond.statistics) == (0, False, 0)
+    assert (beyond.beyond.blend, beyond.beyond.blend_least) == (5, 0.7)
     off = (paper.beyond.teacher, paper.beyond.mixing, paper.beyond.masking, paper.beyond.blend, paper.beyond.patience)
     assert not any(off)
     assert (paper.optimiser.generator, paper.optimiser.lr_head) == ("sgd", None)
