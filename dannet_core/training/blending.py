@@ -53,9 +53,13 @@ class Blender:
         certain: likelihood above which the start network's label of a day pixel counts.
         static_classes: train ids.
         processes: over which scores are taken together.
+        least: of `SHARES`, those from this one on are tried; at most 1.
     """
 
-    def __init__(self, start: DANNet, certain: float, static_classes: Sequence[int], processes: Processes) -> None:
+    def __init__(
+        self, start: DANNet, certain: float, static_classes: Sequence[int], processes: Processes, least: float = 0.0
+    ) -> None:
+        self._shares = [share for share in SHARES if share >= least]
         self.start = copy.deepcopy(start).requires_grad_(False).eval()
         self._certain = certain
         self._static_classes = tuple(static_classes)
@@ -66,7 +70,7 @@ class Blender:
         """The blend with the best score on ``batches``; of equal ones the more adapted."""
         adapted = copy.deepcopy(adapted).requires_grad_(False).eval()
         seen = [view for batch in batches for view in self._views(adapted, batch)]
-        candidates = [self._scored(adapted, share, seen) for share in SHARES]
+        candidates = [self._scored(adapted, share, seen) for share in self._shares]
         return max(candidates, key=lambda blend: (blend.score, blend.share))
 
     def _scored(self, adapted: DANNet, share: float, seen: Sequence[tuple[int, Tensor, Tensor]]) -> Blend:

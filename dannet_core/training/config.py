@@ -73,6 +73,9 @@ class CropConfig:
     target_input: tuple[int, int] | None = option(
         "size the target crop is resized to for the networks; unset: not resized. Losses are at the crop's size", None
     )
+    of_input_size: bool = option(
+        "a scale of 1 is the picture at the height of model.input_size, as the model will see it, not at its own", False
+    )
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,11 @@ class BeyondConfig:
         0,
         limits=(0, 10_000),
     )
+    blend_least: float = option(
+        "smallest share of the adapted weights that a blend may have: 0.4, 0.55, 0.7, 0.85 and 1 are tried from it on",
+        0.4,
+        limits=(0, 1),
+    )
     patience: int = option(
         "end the run after so many evaluations whose blend scored below the best, which is best.safetensors; 0 = never",
         0,
@@ -202,6 +210,23 @@ class BeyondConfig:
     mixing: float = option(
         "weight of the loss on night pictures with half of the classes of a darkened source picture pasted onto them",
         0.0,
+    )
+    one_batch: bool = option(
+        "source and mixed pictures go through the network as one batch: its batch-norm statistics are then of day and "
+        "night together, as the running ones are",
+        False,
+    )
+    statistics: int = option(
+        "models that are validated and saved get batch-norm statistics estimated on so many batches, of source "
+        "pictures as the source pass sees them and night pictures together; 0 = the running ones",
+        0,
+        limits=(0, 100_000),
+    )
+    darkening: float = option(
+        "share of the source pictures that the source pass sees darkened, with lamps and noise, as a night camera "
+        "would, with their labels",
+        0.0,
+        limits=(0, 1),
     )
 
 
@@ -258,12 +283,17 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "model.relighting_width": 0,
             "loss.target_losses": False,
             "optimiser.generator": "adamw",
-            "optimiser.lr": 2e-4,
+            "optimiser.lr": 4e-4,
             "optimiser.weight_decay": 0.01,
-            "optimiser.steps": 150,
-            "beyond.teacher": 0.99,
+            "optimiser.steps": 200,
+            "beyond.teacher": 0.95,
             "beyond.night_labels": "fused",
             "beyond.mixing": 1.0,
+            "beyond.darkening": 0.75,
+            "beyond.one_batch": True,
+            "beyond.statistics": 30,
+            "beyond.blend": 5,
+            "beyond.blend_least": 0.7,
         },
     }
 )

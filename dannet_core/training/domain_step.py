@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from dannet_core.classes import STATIC_CLASSES
@@ -107,6 +108,16 @@ class Ingredient(Protocol):
         """Compute its losses and add their gradients to those that are there."""
 
 
+class Companion(Protocol):
+    """Pictures that share the source's pass, and with it the batch-norm statistics."""
+
+    def pictures(self, part: Part) -> Tensor:
+        """N x 3 x h x w, of the source pictures' size."""
+
+    def loss(self, part: Part, logits: Tensor) -> Tensor:
+        """The weighted loss of the logits of the pictures that were given last."""
+
+
 class DomainStep:
     """Computes all losses of a step and their gradients; the optimisers are the caller's.
 
@@ -120,6 +131,8 @@ class DomainStep:
 
     Attributes:
         ingredients: passes that follow the paper's, in order; none at first.
+        source_view: gives the source pictures as the source pass sees them; at first as they are.
+        companion: gives pictures that go through the network with the source's, in one batch; None at first.
     """
 
     def __init__(
@@ -132,7 +145,9 @@ class DomainStep:
         *,
         static_classes: Sequence[int] = STATIC_CLASSES,
     ) -> None:
-        self.ingredients: Sequence[Ingredient] = ()
+        self.ingredients: list[Ingredient] = []
+        self.source_view: Callable[[Part], Tensor] = _as_they_are
+        self.companion: Companion | None = None
         self._static_classes = tuple(static_classes)
         self._networks = networks
         self._config = config
@@ -159,6 +174,12 @@ class DomainStep:
         if day is not None:
             self._discriminator(part, "day", source, day)
         self._discriminator(part, "night", source, night)
+
+    def day_and_night(self, inputs: StepInputs) -> Tensor:
+        """Source pictures as the source pass sees them, and night pictures: what the trained network is to know."""
+        source, night = self.source_view(Part(inputs, StepResult(), 1.0)), inputs.target_images("night")
+        height, width = (min(sides) for sides in zip(source.shape[-2:], night.shape[-2:], strict=True))
+        return torch.cat([source[..., :height, :width], night[..., :height, :width]])
 
     def pretrain(self, part: Part) -> None:
         """The source-only iteration: the segmentation loss alone."""
@@ -194,9 +215,8 @@ class DomainStep:
         return self._config.adversarial * adversarial + self._config.light * light, logits
 
     def _source(self, part: Part, intensity: Tensor | None) -> Tensor:
-        images, labels = part.inputs.source, part.inputs.labels
-        with self._precision.autocast():
-            relit, logits, aux = self._networks.forward(images, (labels.shape[-2], labels.shape[-1]))
+        images, labels = self.source_view(part), part.inputs.labels
+        relit, logits, aux, extra = self._forward_source(part, images, (labels.shape[-2], labels.shape[-1]))
         part.result.pictures["source"] = (images, relit.detach())
         segmentation = self._segmentation(logits, labels)
         part.add("segmentation", segmentation)
@@ -207,10 +227,27 @@ class DomainStep:
             loss = loss + self._config.auxiliary * auxiliary
         if intensity is not None:
             loss = loss + self._config.light_source * self._light(part, "source", images, relit, intensity)
+        if extra is not None:
+            loss = loss + extra
         self._backward(part, loss)
         part.result.labels["source"] = logits.detach().argmax(dim=1)
         detached: Tensor = logits.detach()
         return detached
+
+    def _forward_source(
+        self, part: Part, images: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Relit pictures, logits and auxiliary logits of the source, and the companion's loss where there is one."""
+        if self.companion is None:
+            with self._precision.autocast():
+                return *self._networks.forward(images, size), None
+        together, count = torch.cat([images, self.companion.pictures(part)]), len(images)
+        with self._precision.autocast():
+            relit, logits, aux = self._networks.forward(together, size)
+        extra = self.companion.loss(part, logits[count:])
+        # A network without relighting gives its input back, and the light loss tells by that.
+        shown = images if relit is together else relit[:count]
+        return shown, logits[:count], None if aux is None else aux[:count], extra
 
     def _discriminator(self, part: Part, domain: str, source: Tensor, target: Tensor) -> None:
         network = self._networks.day if domain == "day" else self._networks.night
@@ -244,6 +281,10 @@ class DomainStep:
 
     def _backward(self, part: Part, loss: Tensor) -> None:
         part.backward(loss, self._precision)
+
+
+def _as_they_are(part: Part) -> Tensor:
+    return part.inputs.source
 
 
 def _likelihoods(logits: Tensor) -> Tensor:

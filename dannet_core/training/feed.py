@@ -51,7 +51,7 @@ class Feed:
         self._pairs = pair_samples(pairs) if pairs else None
         self._share = (processes.rank, processes.count)
         self._device = processes.device
-        self._cropper = Cropper(config.crop, config.seed, self._share)
+        self._cropper = Cropper(config.crop, config.seed, self._share, _height_at_scale_1(config))
 
     def inputs(self, first: int, end: int) -> Generator[StepInputs, None, None]:
         """Inputs of the steps from ``first`` to ``end`` - 1; the same whether or not the run was interrupted.
@@ -79,6 +79,14 @@ class Feed:
                 share=self._share,
             )
         return step_loader(samples, sampler, self._device, self._config.data.workers)
+
+
+def _height_at_scale_1(config: TrainConfig) -> int | None:
+    if not config.crop.of_input_size:
+        return None
+    if config.model.input_size is None:
+        raise SettingsError("crop.of_input_size needs model.input_size, the height and width the model is meant for")
+    return config.model.input_size[0]
 
 
 def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:

@@ -51,9 +51,8 @@ class MaskedConsistency:
     def adapt(self, part: Part) -> None:
         """Add the gradients of both losses: the night's with the teacher's labels of the whole picture."""
         inputs, believed = part.inputs, self._labeller(part)
-        trust = believed.trust[:, None, None].expand_as(believed.labels)
         with streams.own_stream(inputs.source.device, self._seed, streams.MASKING, inputs.step, inputs.places[0]):
-            self._masked(part, "night", inputs.target_images("night"), believed.labels, trust)
+            self._masked(part, "night", inputs.target_images("night"), believed.labels, believed.trust)
             self._masked(part, "source", inputs.source, inputs.labels, torch.ones_like(inputs.labels))
 
     def _masked(self, part: Part, domain: str, images: Tensor, labels: Tensor, trust: Tensor) -> None:

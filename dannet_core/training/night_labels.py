@@ -21,7 +21,7 @@ class NightLabels:
 
     Attributes:
         labels: N x h x w int64 train ids, at the size of the pictures.
-        trust: (N,) weight of each picture's pseudo labels, 0 to 1.
+        trust: N x h x w float32 weight of each pseudo label, 0 to 1.
     """
 
     labels: Tensor
@@ -40,7 +40,11 @@ class NightLabeller:
     """
 
     def __init__(
-        self, teacher: Teacher, threshold: float, precision: Precision, fused_for: Sequence[int] | None = None
+        self,
+        teacher: Teacher,
+        threshold: float,
+        precision: Precision,
+        fused_for: Sequence[int] | None = None,
     ) -> None:
         self._fused_for = fused_for
         self._teacher = teacher
@@ -67,7 +71,8 @@ class NightLabeller:
         return self._believed(part, labels, confidence)
 
     def _believed(self, part: Part, labels: Tensor, confidence: Tensor) -> NightLabels:
-        trust = (confidence > self._threshold).float().mean(dim=(1, 2))
+        trust = (confidence > self._threshold).float()
+        trust = trust.mean(dim=(1, 2), keepdim=True).expand_as(trust)
         part.result.labels["pseudo"] = labels
         return NightLabels(labels, trust)
 

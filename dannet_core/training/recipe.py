@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -204,22 +205,26 @@ class Run:
         return self._processes.count == 1
 
     def _deployable(self, step: int) -> DANNet:
-        """The network as it is validated and saved: with batch-norm statistics of the night, where that is asked for.
+        """The network as it is validated and saved: with the batch-norm statistics that are asked for.
 
         Training goes on with the running ones. Every process estimates, from its own share of the batches, since
         synchronised batch norms wait for each other; the first one's network is what is used.
         """
-        net = self._adaptation.deployable
-        if self._adaptation.blender is not None:
-            with closing(self._feed.inputs(step, step + self._config.beyond.blend)) as feed:
-                self._blend = self._adaptation.blender.blend(net, feed)
+        adaptation, config = self._adaptation, self._config
+        net = self._fitted(adaptation.deployable, step, config.beyond.statistics, adaptation.step.day_and_night)
+        if adaptation.blender is not None:
+            with closing(self._feed.inputs(step, step + config.beyond.blend)) as feed:
+                self._blend = adaptation.blender.blend(net, feed)
             net = self._blend.net
-        count = self._config.optimiser.target_statistics
+        return self._fitted(net, step, config.optimiser.target_statistics, _night)
+
+    def _fitted(self, net: DANNet, step: int, count: int, pictures: Callable[[StepInputs], torch.Tensor]) -> DANNet:
+        """A copy with statistics of the pictures of ``count`` batches; 0, or while pre-training: the network itself."""
         if self._mode != "train" or count == 0:
             return net
         fitted = copy.deepcopy(net)
         with closing(self._feed.inputs(step, step + count)) as feed:
-            estimate_statistics(fitted, (part.target_images("night") for part in feed))
+            estimate_statistics(fitted, map(pictures, feed))
         return fitted
 
     def _step(self, step: int, inputs: StepInputs) -> StepResult:
@@ -297,9 +302,14 @@ class Run:
         night = (
             "" if optimiser.target_statistics == 0 or self._mode != "train" else ", batch-norm statistics of the night"
         )
-        source = f"dannet {self._mode}: {recipe}, seed {self._config.seed}{averaged}{blend}{night}"
+        both = "" if self._config.beyond.statistics == 0 else ", batch-norm statistics of day and night"
+        source = f"dannet {self._mode}: {recipe}, seed {self._config.seed}{averaged}{both}{blend}{night}"
         metadata = adaptation.metadata.replace(trained=True, source=source, metrics=metrics)
         return save_models(self._config.run_dir, name, net, metadata, adaptation.discriminators)
+
+
+def _night(inputs: StepInputs) -> torch.Tensor:
+    return inputs.target_images("night")
 
 
 def _due(step: int, every: int) -> bool:

@@ -33,7 +33,7 @@ from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes
 from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
 from dannet_core.training.feed import SOURCE_SET, TARGET_SET, class_set
-from dannet_core.training.ingredients import build_ingredients
+from dannet_core.training.ingredients import add_ingredients
 from dannet_core.training.optimisers import Rates, discriminator_optimiser, generator_optimiser
 from dannet_core.training.precision import Precision
 from dannet_core.training.teacher import Teacher
@@ -204,7 +204,7 @@ def build_adaptation(
     teacher = Teacher(net, config.beyond.teacher) if mode == "train" and config.beyond.teacher > 0 else None
     domain_step = DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static)
     if mode == "train":
-        domain_step.ingredients = build_ingredients(config, networks, teacher, precision, classes.static)
+        add_ingredients(domain_step, config, networks, teacher, precision, classes.static)
     adaptation = Adaptation(
         networks,
         _metadata(config, mode, classes, class_shares).replace(align_corners=net.align_corners),
@@ -227,7 +227,7 @@ def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Pro
         return None
     if config.init is None:
         raise SettingsError("beyond.blend needs init, the model that is blended in")
-    return Blender(net, beyond.certain_start, classes.static, processes)
+    return Blender(net, beyond.certain_start, classes.static, processes, beyond.blend_least)
 
 
 def _generator_optimiser(config: TrainConfig, net: DANNet) -> Optimizer:

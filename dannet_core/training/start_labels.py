@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
+from torch.nn import functional
 from tqdm import tqdm
 
 from dannet_core.class_set import ClassSet, require_same_classes
@@ -63,11 +64,14 @@ def _write_labels(config: TrainConfig, samples: Sequence[Sample], classes: Class
     for sample in tqdm(samples, desc="labelling day pictures", unit="file", leave=False, disable=None):
         assert sample.label_path is not None, "these samples are made with a place for their labels"
         sample.label_path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(sample.label_path, certain_labels(net, sample.read_image(), config.beyond.certain_start, device))
+        labels = certain_labels(net, sample.read_image(), config.beyond.certain_start, device, config.model.input_size)
+        write_png(sample.label_path, labels)
 
 
 @torch.no_grad()
-def certain_labels(net: DANNet, rgb: Rgb, threshold: float, device: torch.device) -> Labels:
+def certain_labels(
+    net: DANNet, rgb: Rgb, threshold: float, device: torch.device, input_size: tuple[int, int] | None = None
+) -> Labels:
     """The likeliest classes of a picture where their likelihood is above ``threshold``, 255 elsewhere; H x W uint8.
 
     Args:
@@ -75,9 +79,15 @@ def certain_labels(net: DANNet, rgb: Rgb, threshold: float, device: torch.device
         rgb: H x W x 3 uint8.
         threshold: 0 to 1.
         device: where to compute.
+        input_size: height and width at which ``net`` sees the picture; None = the picture's own.
     """
-    logits = net(torch.from_numpy(normalize(rgb)).to(device)).logits
-    confidence, labels = logits.float().softmax(dim=1).max(dim=1)
+    images = torch.from_numpy(normalize(rgb)).to(device)
+    if input_size is not None and images.shape[-2:] != input_size:
+        images = functional.interpolate(images, input_size, mode="bilinear", align_corners=False, antialias=True)
+    logits = net(images).logits.float()
+    if logits.shape[-2:] != rgb.shape[:2]:
+        logits = functional.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)
+    confidence, labels = logits.softmax(dim=1).max(dim=1)
     certain = torch.where(confidence > threshold, labels, IGNORE_ID)[0].to(torch.uint8)
     result: Labels = certain.cpu().numpy()
     return result

@@ -73,9 +73,11 @@ class Cropper:
         crop: sizes and scales.
         seed: of the run.
         share: (rank, number of processes): which places of the batch this process holds.
+        height: that a picture has at a scale of 1; None = its own.
     """
 
-    def __init__(self, crop: CropConfig, seed: int, share: tuple[int, int] = (0, 1)) -> None:
+    def __init__(self, crop: CropConfig, seed: int, share: tuple[int, int] = (0, 1), height: int | None = None) -> None:
+        self._height = height
         self._crop = crop
         self._seed = seed
         self._share = share
@@ -108,12 +110,13 @@ class Cropper:
         self, stream: tuple[int, int], images: Sequence[Tensor], crop: tuple[int, int], scales: tuple[float, float]
     ) -> list[Window]:
         rank, processes = self._share
-        return [
-            draw_window(
-                seeded(self._seed, *stream, rank + place * processes), (image.shape[-2], image.shape[-1]), crop, scales
-            )
-            for place, image in enumerate(images)
-        ]
+        windows = []
+        for place, image in enumerate(images):
+            generator = seeded(self._seed, *stream, rank + place * processes)
+            height, width = image.shape[-2:]
+            zoom = 1.0 if self._height is None else self._height / height
+            windows.append(draw_window(generator, (height, width), crop, (scales[0] * zoom, scales[1] * zoom)))
+        return windows
 
 
 def source_samples(samples: Sequence[Sample]) -> Decoded[Batch]:

@@ -12,6 +12,7 @@ from dannet_core.data.loaders import seeded
 
 MIXING: Final = 101
 MASKING: Final = 102
+DARKENING: Final = 103
 """Names of the streams."""
 
 

@@ -24,7 +24,7 @@ def estimate_statistics(net: DANNet, batches: Iterable[Tensor]) -> None:
 
     Args:
         net: on the batches' device.
-        batches: N x 3 x H x W ImageNet-normalised images of the target domain, all of them night; at least one.
+        batches: N x 3 x H x W ImageNet-normalised images of what the model is for, all of them; at least one.
     """
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     modes = {module: module.training for module in net.modules()}

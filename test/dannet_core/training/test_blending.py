@@ -32,9 +32,9 @@ def inputs() -> StepInputs:
     return StepInputs(day, labels, day, night, (8, 12), [])
 
 
-def blend(adapted):
+def blend(adapted, least=0.0):
     start = Pixelwise(10.0, [0.0, 0.0, 0.0])
-    blender = Blender(start, 0.9, (0, 1), Processes(0, 1, torch.device("cpu")))
+    blender = Blender(start, 0.9, (0, 1), Processes(0, 1, torch.device("cpu")), least)
     return blender.blend(adapted, [inputs(), inputs()])
 
 
@@ -60,6 +60,13 @@ def test_what_forgot_the_day_is_held_back():
     chosen = blend(Pixelwise(-10.0, [0.0, 0.0, 0.0]))
     assert chosen.share == 0.4
     assert float(chosen.net.slope) == pytest.approx(2.0)
+
+
+def test_no_less_is_adapted_than_asked_for():
+    """What has forgotten the day at every share that is left is of equal worth at each: the most adapted is taken."""
+    forgetful = Pixelwise(-10.0, [0.0, 0.0, 0.0])
+    assert blend(forgetful, least=0.4).share == 0.4
+    assert blend(forgetful, least=0.55).share == 1.0
 
 
 def test_mean_iou_counts_the_classes_that_the_reference_has():

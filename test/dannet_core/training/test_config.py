@@ -59,8 +59,12 @@ def test_the_official_preset_is_the_released_code():
 def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none():
     beyond, paper = read("beyond.yaml"), read("efficientvit.yaml")
     assert (beyond.optimiser.generator, beyond.optimiser.target_statistics) == ("adamw", 0)
-    assert (beyond.loss.target_losses, beyond.beyond.mixing, beyond.beyond.teacher) == (False, 1.0, 0.99)
+    assert (beyond.loss.target_losses, beyond.beyond.mixing, beyond.beyond.teacher) == (False, 1.0, 0.95)
     assert paper.loss.target_losses
+    assert (beyond.beyond.darkening, beyond.beyond.one_batch, beyond.beyond.statistics) == (0.75, True, 30)
+    assert (beyond.crop.of_input_size, paper.crop.of_input_size) == (True, False)
+    assert (paper.beyond.darkening, paper.beyond.one_batch, paper.beyond.statistics) == (0, False, 0)
+    assert (beyond.beyond.blend, beyond.beyond.blend_least) == (5, 0.7)
     off = (paper.beyond.teacher, paper.beyond.mixing, paper.beyond.masking, paper.beyond.blend, paper.beyond.patience)
     assert not any(off)
     assert (paper.optimiser.generator, paper.optimiser.lr_head) == ("sgd", None)

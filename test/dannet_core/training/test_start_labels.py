@@ -32,6 +32,23 @@ def test_only_what_the_model_is_certain_of_is_a_label():
     assert np.unique(certain_labels(Halves(), rgb, 0.4, torch.device("cpu"))).tolist() == [2, 3]
 
 
+def test_the_model_sees_a_picture_at_its_own_size_and_labels_the_pictures():
+    seen = []
+
+    class Quarters(torch.nn.Module):
+        def forward(self, images):
+            seen.append(tuple(images.shape))
+            logits = torch.zeros(1, 4, *images.shape[-2:])
+            logits[:, 2, images.shape[-2] // 2 :] = 20.0
+            return type("Output", (), {"logits": logits})
+
+    labels = certain_labels(Quarters(), np.zeros((60, 80, 3), np.uint8), 0.9, torch.device("cpu"), (120, 160))
+    assert seen == [(1, 3, 120, 160)]
+    assert labels.shape == (60, 80)
+    assert (labels[31:] == 2).all()
+    assert (labels[:29] == 255).all()
+
+
 def test_pairs_and_a_start_model_are_enough_and_the_run_resumes_without_the_model(tiny_run, toy_root, start):
     config = tiny_run(data__source=None, init=start, beyond__certain_start=0.0)
     last = run_training(config, "train")

@@ -4,7 +4,10 @@ torch = pytest.importorskip("torch")
 
 from dannet_core.networks import build_dannet  # noqa: E402 - after the skip
 from dannet_core.networks.weights import load_weights  # noqa: E402
+from dannet_core.training.distributed import Processes  # noqa: E402
+from dannet_core.training.feed import open_feed  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
+from dannet_core.training.run_parts import build_adaptation  # noqa: E402
 from dannet_core.training.target_statistics import estimate_statistics  # noqa: E402
 
 
@@ -41,11 +44,39 @@ def test_a_run_fits_the_statistics_only_where_it_is_asked_to(tiny_run, tmp_path)
     assert not torch.equal(plain.get_buffer(name), fitted.get_buffer(name))
 
 
-def test_a_resumed_run_with_statistics_of_the_night_is_the_uninterrupted_one(tiny_run):
-    changes = {"optimiser__steps": 2, "optimiser__target_statistics": 2, "watch__checkpoint_every": 1, "watch__keep": 9}
+BEYOND = {
+    "loss__target_losses": False,
+    "beyond__teacher": 0.9,
+    "beyond__mixing": 1.0,
+    "beyond__darkening": 0.75,
+    "beyond__one_batch": True,
+    "beyond__statistics": 2,
+}
+
+
+@pytest.mark.parametrize("ingredients", [{"optimiser__target_statistics": 2}, BEYOND], ids=["night", "beyond"])
+def test_a_resumed_run_that_fits_statistics_is_the_uninterrupted_one(tiny_run, ingredients):
+    changes = ingredients | {"optimiser__steps": 2, "watch__checkpoint_every": 1, "watch__keep": 9}
     last = run_training(tiny_run(**changes), "train")
     whole = load_weights(last).state_dict()
     last.unlink()
     (last.parent / "checkpoints" / "step_00000002.pt").unlink()
     resumed = load_weights(run_training(tiny_run(resume=True, **changes), "train")).state_dict()
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_statistics_of_day_and_night_are_of_both_in_one_batch(tiny_run, tmp_path):
+    changes = {"loss__target_losses": False, "beyond__darkening": 0.5, "optimiser__steps": 1}
+    runs = [tiny_run(run_dir=tmp_path / str(n), beyond__statistics=n, **changes) for n in (0, 3)]
+    plain, fitted = (load_weights(run_training(run, "train")) for run in runs)
+    torch.testing.assert_close(dict(plain.named_parameters()), dict(fitted.named_parameters()))
+
+    alone = Processes(0, 1, torch.device("cpu"))
+    feed = open_feed(runs[1], "train", alone)
+    step = build_adaptation(runs[1], "train", feed.class_shares, alone).step
+    pictures = [step.day_and_night(inputs) for inputs in feed.inputs(1, 4)]
+    assert [tuple(batch.shape) for batch in pictures] == [(4, 3, 64, 64)] * 3  # two of each, of the smaller crop
+    first, norm = _first_two(fitted)
+    padded = torch.nn.ReflectionPad2d(3)
+    means = torch.stack([first(padded(batch)).mean(dim=(0, 2, 3)) for batch in pictures])
+    torch.testing.assert_close(norm.running_mean, means.mean(dim=0).detach(), rtol=1e-4, atol=1e-5)
