@@ -75,6 +75,9 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
     from dannet_ros.memory import keep_freed_buffers
 
     keep_freed_buffers()
+    # Fast DDS then copies pictures to where subscribers read them in a thread of its own, beside the next frame's work,
+    # and a slow network does not hold up labels. Other middlewares do not look at it.
+    os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
     with _one_line_errors():  # e.g. security asked for and not there
         node = NightSegNode(stopping=stop)
     executor = SingleThreadedExecutor()

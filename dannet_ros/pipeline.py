@@ -152,12 +152,14 @@ class FramePipeline:
         if self.abandoned:
             self._statistics.count("stale")
             return
+        collected_s = time.perf_counter()
         if "relit" in begun.wanted:
             # Made now: a frame whose relit picture fails publishes nothing at all.
             prediction.write_relit(self._publishers.pixels("relit", begun.camera.size))
         labelled_s = time.perf_counter()
         header = begun.received.message.header
         latencies_ms = begun.latencies_ms | prediction.timings_ms
+        latencies_ms["postprocess"] = latencies_ms.get("postprocess", 0.0) + (labelled_s - collected_s) * 1e3
         if self.is_too_old(self.age_ms(header)):
             self._statistics.add_latencies(latencies_ms)  # they show which stage made it late
             self._statistics.count("late")
