@@ -97,7 +97,8 @@ def last_words(log: Path) -> list[str]:
 def without_places(value: Any) -> Any:
     """Results are published: where things lie on this machine is nobody's business."""
     text = json.dumps(value, default=str)
-    for place, name in ((str(ROOT), "."), (sys.prefix, "PYTHON"), (str(Path.home()), "~")):
+    places = {str(Path.home()): "~", str(ROOT): ".", sys.prefix: "PYTHON"}
+    for place, name in sorted(places.items(), key=lambda one: -len(one[0])):  # one may lie inside another
         text = text.replace(place, name) if len(place) > 1 else text
     return json.loads(text)
 

@@ -214,3 +214,9 @@ def test_figures_are_kept_as_they_come_and_a_failure_is_one(bench_program, tmp_p
 def test_results_say_nothing_of_where_things_lie(gpu, repository):
     said = {"failed": f"{sys.prefix}/bin/python {repository}/bench/x.py", "ms": {"p50": 1.5}}
     assert gpu.without_places(said) == {"failed": "PYTHON/bin/python ./bench/x.py", "ms": {"p50": 1.5}}
+
+
+def test_an_environment_inside_the_repository_is_still_told_from_it(gpu, repository, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", f"{repository}/.venv")
+    said = f"{repository}/.venv/bin/python {repository}/bench/x.py"
+    assert gpu.without_places(said) == "PYTHON/bin/python ./bench/x.py"

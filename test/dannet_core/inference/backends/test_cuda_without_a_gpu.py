@@ -14,7 +14,7 @@ from dannet_core.inference.backends.cuda_graph import capture, check
 def test_without_pycuda_it_is_named_with_how_to_get_it():
     if importlib.util.find_spec("pycuda") is not None:
         pytest.skip("pycuda is installed here")
-    with pytest.raises(MissingPackageError, match=r"pycuda.driver is needed to run .engine models .*dannet_ros\[gpu\]"):
+    with pytest.raises(MissingPackageError, match=r"pycuda.driver is needed to run .engine .*: pip install pycuda"):
         cuda_device.CudaDevice()
 
 
