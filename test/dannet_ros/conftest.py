@@ -90,13 +90,16 @@ class Rig:
             self._executor.add_node(node)
 
     def listen(self, *outputs: str) -> None:
-        """Subscribe image outputs, and wait until the node knows."""
+        """Subscribe image outputs, and wait until both sides know: what is sent before a reader does is lost."""
         from sensor_msgs.msg import Image
 
-        for name in outputs:
-            self.other.create_subscription(Image, f"night_seg/{name}", self.came[name].append, 10)
+        made = [
+            self.other.create_subscription(Image, f"night_seg/{name}", self.came[name].append, 10) for name in outputs
+        ]
         publishers = self.node._session.publishers if self.node._session else None
-        self.until(lambda: publishers is None or publishers.wanted() >= set(outputs))
+        if publishers is not None:
+            self.until(lambda: publishers.wanted() >= set(outputs))
+            self.until(lambda: all(subscription.get_publisher_count() > 0 for subscription in made))
 
     def camera(self, kind: Any, topic: str) -> Any:
         """A publisher on a camera topic, once it and the node have discovered each other: either may be first."""
