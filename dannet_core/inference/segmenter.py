@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
 from dannet_core.errors import BackendError, NotFiniteError, SettingsError
-from dannet_core.inference.backends import Backend, StrideOutput, choose_backend
+from dannet_core.inference.backends import Backend, choose_backend
 from dannet_core.inference.camera_image import CameraImage
+from dannet_core.inference.cpu_frame import CpuFrames, finite, precision_of
 from dannet_core.inference.frame import FrameBackend, FrameRequest, FrameResult
-from dannet_core.inference.not_finite import no_labels
-from dannet_core.inference.outputs import Buffers, Made, NumpyOutputs, OutputJob, OutputMaker, open_outputs
+from dannet_core.inference.outputs import Buffers, NumpyOutputs, OutputMaker, open_outputs
 from dannet_core.inference.postprocess import class_scaling, scale_logits
 from dannet_core.inference.prediction import Lazy, Prediction
 from dannet_core.inference.preprocess import network_size
@@ -24,7 +23,6 @@ from dannet_core.inference.presets import PRESETS, InferenceSettings
 from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import Rgb
 
-_Result = TypeVar("_Result")
 _NO_BUFFERS: Final[Buffers] = MappingProxyType({})
 
 
@@ -47,6 +45,7 @@ class NightSegmenter:
         """
         self._backend = backend
         self._maker = outputs or NumpyOutputs()
+        self._here = CpuFrames(backend, self._maker)
         self._frames = backend if isinstance(backend, FrameBackend) and backend.on_device else None
         self._colormap = backend.metadata.classes.colormap
         self.why = ""
@@ -108,7 +107,7 @@ class NightSegmenter:
     @property
     def precision(self) -> str:
         """What the network computes in: ``fp32``, ``fp16``, ``bf16`` or ``int8``."""
-        return str(getattr(self._backend, "precision", self.metadata.precision))
+        return precision_of(self._backend)
 
     @property
     def outputs_by(self) -> str:
@@ -246,7 +245,7 @@ class NightSegmenter:
         if len(self._in_flight) >= self.max_in_flight:
             raise BackendError(f"submit: {len(self._in_flight)} pictures are in flight: collect one first")
         if self._frames is None:
-            self._in_flight.append(self._segment_here(camera, request, into))
+            self._in_flight.append(self._here.run(camera, request, self._scaling, into))
         elif overlapped:
             self._frames.submit(camera, request)
             self._in_flight.append(request)
@@ -303,47 +302,10 @@ class NightSegmenter:
     ) -> None:
         self.close()
 
-    def _segment_here(self, camera: CameraImage, request: FrameRequest, into: Buffers) -> Prediction:
-        """Everything but the network on the CPU."""
-        timings: dict[str, float] = {}
-        if "overlay" in request.outputs or not self._maker.reads(camera.encoding):
-            camera = CameraImage.from_rgb(_timed(timings, "preprocess", camera.to_rgb))  # once, for both ends
-        size, resize = request.input_size, request.settings.resize
-        image = _timed(timings, "preprocess", lambda: self._maker.prepare(camera, size, resize))
-        output = _timed(timings, "infer", lambda: self._backend.infer(image, request.with_relit))
-        made = _timed(timings, "postprocess", lambda: self._make(output, camera, request, into))
-        return self._prediction(output, made, timings)
-
-    def _make(self, output: StrideOutput, camera: CameraImage, request: FrameRequest, into: Buffers) -> Made:
-        job = OutputJob(
-            scaling=self._scaling,
-            picture=camera,
-            align_corners=self.metadata.align_corners,
-            colormap=self._colormap,
-            min_confidence=request.settings.min_confidence,
-            alpha=request.alpha,
-            wanted=request.outputs,
-            into=into,
-        )
-        return self._finite(lambda: self._maker.make(output.logits, job))
-
-    def _prediction(self, output: StrideOutput, made: Made, timings: dict[str, float]) -> Prediction:
-        metadata, relit = self.metadata, output.relit
-        lazy = Lazy(
-            lambda: made.scores,
-            None if relit is None else lambda: relit,
-            metadata.align_corners,
-            self._colormap,
-            metadata.absent,
-            self._maker.confidence,
-            self._maker.denormalize,
-        )
-        return Prediction(made.labels, lazy, timings, made.outputs)
-
     def _from_device(self, result: FrameResult, request: FrameRequest) -> Prediction:
         scaling, stride = request.scaling(self.metadata), result.stride
         if not result.finite:
-            self._finite(lambda: scale_logits(stride.logits(), scaling))  # counts them and raises
+            finite(self._backend, lambda: scale_logits(stride.logits(), scaling))  # counts them and raises
             raise NotFiniteError(f"stride_logits: {self.device} saw NaN or infinity in them, expected numbers")
         relit = stride.relit if request.with_relit else None
         metadata, logits = self.metadata, stride.logits
@@ -351,16 +313,3 @@ class NightSegmenter:
             lambda: scale_logits(logits(), scaling), relit, metadata.align_corners, self._colormap, metadata.absent
         )
         return Prediction(result.labels, lazy, result.timings_ms, result.extras)
-
-    def _finite(self, make: Callable[[], _Result]) -> _Result:
-        try:
-            return make()
-        except NotFiniteError as error:
-            raise no_labels(error, self.metadata.scores, self.precision) from error
-
-
-def _timed(timings: dict[str, float], stage: str, work: Callable[[], _Result]) -> _Result:
-    start = time.perf_counter()
-    result = work()
-    timings[stage] = timings.get(stage, 0.0) + (time.perf_counter() - start) * 1e3
-    return result
