@@ -34,14 +34,7 @@ FAKE = """
 import lost_gpu
 lost_gpu.install()
 """
-LOSE_AND_CLOSE = """
-def work():
-    device = CudaDevice()
-    try:
-        lost_gpu.lose(device)
-    except EngineError as error:
-        say(error)
-    try:
+CLOSE = """    try:
         device.close()
     except EngineError as error:
         say(error)
@@ -72,10 +65,6 @@ def work():
         device.synchronize(event)
     except EngineError as error:
         say(error)
-    try:
-        device.close()
-    except EngineError as error:
-        say(error)
 """
 
 
@@ -89,7 +78,7 @@ def run(*parts: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("where", ["thread", "main"])
 def test_a_thread_that_closes_a_lost_gpu_does_not_abort_the_process(where):
-    done = run(BEGIN, FAKE, LOSE_AND_CLOSE, f"end({where!r})")
+    done = run(BEGIN, FAKE, LOSE, CLOSE, f"end({where!r})")
     assert done.returncode == 2, done.stderr
     lost, leaving, ended = done.stdout.splitlines()
     assert lost.startswith("fatal=True cuda: waiting for the GPU: cuEventSynchronize failed: an illegal memory access")
@@ -123,7 +112,7 @@ def test_a_kernel_that_writes_where_nothing_is_ends_the_process_in_order(where):
     if find_gpu() is None:
         pytest.skip("no NVIDIA GPU")
     pytest.importorskip("pycuda.driver", reason="pip install 'dannet_ros[gpu]'")
-    done = run(BEGIN, REAL, f"end({where!r})")
+    done = run(BEGIN, REAL, CLOSE, f"end({where!r})")
     assert done.returncode == 2, done.stderr
     assert done.stdout.startswith("fatal=True")
     assert "start the process again" in done.stdout

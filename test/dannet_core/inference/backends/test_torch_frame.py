@@ -14,6 +14,7 @@ from dannet_core.metadata import ModelMetadata
 from dannet_core.pixels import IMAGENET_STD, colorize, overlay
 
 torch = pytest.importorskip("torch", reason="these are torch operations: pip install torch")
+from tiny_network import TinySegmentation, tiny_network  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from dannet_core.inference.backends.pytorch import PyTorchBackend, TorchOptions  # noqa: E402
@@ -106,22 +107,9 @@ def test_outputs_equal_the_numpy_path(method, align_corners):
     assert np.abs(made["confidence_bytes"] - made["confidence"] * 255).max() <= 0.51
 
 
-class TinySegmentation(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Conv2d(3, 19, 1))
-
-    def forward(self, relit):
-        return 3 * self.layers(relit), None
-
-
 @pytest.fixture(scope="module")
 def light_net():
-    """A DANNet with one convolution in each half: what is tested lies around the network."""
-    from dannet_core.networks import DANNet
-
-    torch.manual_seed(0)
-    return DANNet(torch.nn.Conv2d(3, 3, 3, padding=1), TinySegmentation()).eval()
+    return tiny_network()
 
 
 def test_whole_frames_on_the_device_are_what_the_cpu_path_makes(light_net, night_rgb):

@@ -20,12 +20,13 @@ from dannet_core.pixels import overlay
 from dannet_core.tone import ToneMapper
 
 torch = pytest.importorskip("torch", reason="these are torch tensors: pip install torch")
+from tiny_network import tiny_network  # noqa: E402
+
 from dannet_core.inference.backends import pytorch  # noqa: E402
 from dannet_core.inference.backends.pytorch import PyTorchBackend  # noqa: E402
 from dannet_core.inference.backends.torch_frame import TorchFrame  # noqa: E402
 from dannet_core.inference.backends.torch_kernels import PLANS_KEPT, KernelFrame, check_agreement  # noqa: E402
 from dannet_core.inference.backends.torch_options import TorchOptions  # noqa: E402
-from dannet_core.networks import DANNet  # noqa: E402
 
 PAPER = preset("paper")
 METADATA = ModelMetadata("lraspp", "mobilenet_v3_large")
@@ -51,19 +52,9 @@ class HostLauncher:
             ctypes.memset(getattr(job, "network" if kernel == "camera_to_network" else "labels"), 3, 6000)
 
 
-class TinySegmentation(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Conv2d(3, 19, 1))
-
-    def forward(self, relit):
-        return 3 * self.layers(relit), None
-
-
 @pytest.fixture(scope="module")
 def light_net():
-    torch.manual_seed(0)
-    return DANNet(torch.nn.Conv2d(3, 3, 3, padding=1), TinySegmentation()).eval()
+    return tiny_network()
 
 
 @pytest.fixture
