@@ -148,13 +148,14 @@ def browser(program: str) -> Iterator[Browser]:
             os.dup2(write, 4)
 
         command = [program, *_QUIET, *_OFFLINE, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
+        # The names of the pipe are two numbers, which pass_fds cannot give.
         process = subprocess.Popen(
             command, preexec_fn=pipes, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        )  # noqa: PLW1509
         os.close(to_browser[0])
         os.close(from_browser[1])
         try:
-            with open(to_browser[1], "wb") as write, open(from_browser[0], "rb") as read:
+            with os.fdopen(to_browser[1], "wb") as write, os.fdopen(from_browser[0], "rb") as read:
                 yield Browser(write, read)
         finally:
             process.terminate()

@@ -101,7 +101,7 @@ def timeline(rows: Sequence[Row], x_title: str) -> Figure:
     for number, row in enumerate(rows):
         domain = [1 - (number + 1 - _BELOW) * height, 1 - (number + _ABOVE) * height]
         axis = "y" if number == 0 else f"y{number + 1}"
-        about = {"domain": domain, "tickformat": row.form, "rangemode": "tozero", "fixedrange": True, "nticks": 5}
+        about = {"domain": domain, "tickformat": row.form, "rangemode": "tozero", "nticks": 5}
         figure.update_layout({f"yaxis{axis[1:]}": {**_AXIS, **about}})
         figure.add_annotation(
             text=plain(row.title), x=0, y=domain[1], xref="paper", yref="paper", xanchor="left", yanchor="bottom",

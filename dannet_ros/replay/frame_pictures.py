@@ -15,7 +15,7 @@ from dannet_core.pixels import Rgb, colorize
 from dannet_core.report.pictures import encode, shrink
 from dannet_ros.replay.bag_frame import BagFrame
 
-BUDGET: Final = 4_000_000
+BUDGET: Final = 4_500_000
 """Bytes of all the small pictures of a page together, before base64: with plotly.js a page stays below 12 MB."""
 _WIDTHS: Final = ((150, 360), (400, 256))
 """Up to so many frames, how many pixels a picture is wide."""

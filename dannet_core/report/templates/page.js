@@ -11,8 +11,9 @@ report.draw = async (chart) => {
   report.prepare.forEach((step) => step(figure));
   figure.data.forEach((trace) => { trace.visible = report.seen((trace.meta || {}).model); });
   const place = chart.querySelector("div");
-  await Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+  // Nothing of a report leaves the machine: the button that sends a chart away is not there.
+  await Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displaylogo: false, showSendToCloud: false,
+    modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]] });
   report.drawn.forEach((step) => step(place, figure));
 };
 

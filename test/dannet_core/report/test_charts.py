@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 go = pytest.importorskip("plotly.graph_objects", reason="plotly is not installed")
@@ -22,7 +24,7 @@ def test_rows_share_one_axis_of_time_and_lie_one_below_the_other() -> None:
     assert [trace.yaxis for trace in figure.data] == ["y", "y2", "y3"]
     domains = [figure.layout[axis].domain for axis in ("yaxis", "yaxis2", "yaxis3")]
     assert all(0 <= low < high <= 1 for low, high in domains)
-    assert all(upper[0] > lower[1] for upper, lower in zip(domains, domains[1:], strict=False))
+    assert all(upper[0] > lower[1] for upper, lower in itertools.pairwise(domains))
     assert figure.layout.xaxis.anchor == "y3"
     assert [trace.showlegend for trace in figure.data] == [True, False, False]
 

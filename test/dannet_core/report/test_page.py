@@ -39,7 +39,9 @@ def render(monkeypatch: pytest.MonkeyPatch):
 
     def made(text: str, **context: object) -> str:
         environment = page._environment()
-        loaders = [jinja2.DictLoader({"mine": '{% extends "base.html.j2" %}{% block content %}' + text + "{% endblock %}"})]
+        loaders = [
+            jinja2.DictLoader({"mine": '{% extends "base.html.j2" %}{% block content %}' + text + "{% endblock %}"})
+        ]
         monkeypatch.setattr(environment, "loader", jinja2.ChoiceLoader([*loaders, environment.loader]))
         return page.render_page("mine", **{**CONTEXT, **context})
 
