@@ -63,6 +63,7 @@ class Line:
         frames: the frame of each point, for pages that show frames; empty = none.
         model: which model's it is, counted from 0; None = no one's.
         joined: False draws the points alone, and a gap as a red mark on the axis.
+        texts: what is said of each point, instead of the line's name; empty = nothing.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Line:
     frames: Sequence[int] = ()
     model: int | None = None
     joined: bool = True
+    texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,9 @@ def _add_line(figure: Figure, line: Line, axis: str, first: bool) -> None:
 
 
 def _hover(line: Line) -> str:
-    return "%{text}<extra></extra>" if line.frames else "%{y}<extra>%{fullData.name}</extra>"
+    if line.frames:  # the page fills in the text
+        return "%{text}<extra></extra>"
+    return "%{y:.4~g}<extra>%{hovertext}</extra>" if line.texts else "%{y:.4~g}<extra>%{fullData.name}</extra>"
 
 
 def _beside(index: int, count: int) -> list[int]:
@@ -251,4 +255,5 @@ def _beside(index: int, count: int) -> list[int]:
 
 def _points(line: Line, indices: Sequence[int]) -> dict[str, Any]:
     points: dict[str, Any] = {"x": [short(line.x[i], 8) for i in indices], "y": [short(line.y[i]) for i in indices]}
-    return points | ({"customdata": [line.frames[i] for i in indices]} if line.frames else {})
+    points |= {"customdata": [line.frames[i] for i in indices]} if line.frames else {}
+    return points | ({"hovertext": [plain(line.texts[i]) for i in indices]} if line.texts else {})
