@@ -52,7 +52,8 @@ def place(page: Browser, frame: int, row: str = "y") -> tuple[float, float]:
     """Where a frame's point of a row is in the window."""
     return tuple(
         page.value(f"""(() => {{
-        const plot = {TIMELINE}, box = plot.getBoundingClientRect(), {{ xaxis, yaxis{row[1:]}: axis }} = plot._fullLayout;
+        const plot = {TIMELINE}, box = plot.getBoundingClientRect();
+        const {{ xaxis, yaxis{row[1:]}: axis }} = plot._fullLayout;
         const trace = plot.data.find((one) => (one.yaxis || "y") === "{row}" && one.visible);
         const at = trace.customdata.indexOf({frame});
         return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]), box.top + axis._offset + axis.d2p(trace.y[at])];
@@ -92,10 +93,8 @@ def test_a_click_on_a_point_shows_its_frame_with_pictures_side_by_side(opened: B
     assert [row[:5] for row in cells] == [["tiny", *expected], ["other", *expected]]
     pictures = "[...document.querySelectorAll('#explorer-pictures img')]"
     opened.wait(f"{pictures}.every((one) => one.complete && one.naturalWidth > 0)")
-    assert opened.value(f"{pictures}.map((one) => one.alt)") == [
-        f"{title} of frame 7" for title in ("camera", "ground truth", "labels of tiny", "error of tiny", "labels of other",
-                                            "error of other")
-    ]  # fmt: skip
+    titles = ["camera", "ground truth", "labels of tiny", "error of tiny", "labels of other", "error of other"]
+    assert opened.value(f"{pictures}.map((one) => one.alt)") == [f"{title} of frame 7" for title in titles]
 
 
 def test_the_mouse_over_a_point_tells_stamp_score_and_time(opened: Browser, report: Path) -> None:
