@@ -230,7 +230,11 @@ def _add_line(figure: Figure, line: Line, axis: str, first: bool) -> None:
         mark = {"color": "#d03b3b", "symbol": "line-ns-open", "size": 10}
         where = {**_points(line, gaps), "y": [0] * len(gaps)}
         figure.add_scatter(
-            **{**common, "hovertemplate": "no label"}, **where, mode="markers", showlegend=False, marker=mark
+            **{**common, "hovertemplate": "no label<extra>%{hovertext}</extra>" if line.texts else "no label"},
+            **where,
+            mode="markers",
+            showlegend=False,
+            marker=mark,
         )
         return
     mode = "lines+markers" if len(line.y) <= _MARKED else "lines"
