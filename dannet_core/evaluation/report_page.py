@@ -116,7 +116,9 @@ def _sweep(evaluation: Evaluation) -> Any:
         Line(title, color, list(evaluation.sweep), values)
         for (title, values), color in zip(series.items(), COLORS, strict=False)
     ]
-    return figure_div(timeline([Row("mIoU", lines, ".1%")], "std of the re-weighting"), "mIoU by std", 300)
+    return figure_div(
+        timeline([Row("mIoU", lines, ".1%", from_zero=False)], "std of the re-weighting"), "mIoU by std", 300
+    )
 
 
 def _images(evaluation: Evaluation) -> Any:

@@ -39,7 +39,7 @@ _LAYOUT: Final = {
     "paper_bgcolor": "#fff",
     "plot_bgcolor": "#fff",
     "hoverlabel": {"bgcolor": "#fff", "bordercolor": "#aab4bf", "align": "left", "font": {"color": _INK, "size": 12}},
-    "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+    "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
     "colorway": list(COLORS),
 }
 _AXIS: Final = {
@@ -84,11 +84,13 @@ class Row:
         title: above it, with the unit.
         lines: at least one.
         form: how its values are written, e.g. ``.0%``.
+        from_zero: False where small differences matter more than their share of the whole.
     """
 
     title: str
     lines: Sequence[Line] = field(default_factory=tuple)
     form: str = "~g"
+    from_zero: bool = True
 
 
 def timeline(rows: Sequence[Row], x_title: str) -> Figure:
@@ -103,7 +105,8 @@ def timeline(rows: Sequence[Row], x_title: str) -> Figure:
     for number, row in enumerate(rows):
         domain = [1 - (number + 1 - _BELOW) * height, 1 - (number + _ABOVE) * height]
         axis = "y" if number == 0 else f"y{number + 1}"
-        about = {"domain": domain, "tickformat": row.form, "rangemode": "tozero", "nticks": 5}
+        about = {"domain": domain, "tickformat": row.form, "nticks": 5}
+        about["rangemode"] = "tozero" if row.from_zero else "normal"
         figure.update_layout({f"yaxis{axis[1:]}": {**_AXIS, **about}})
         figure.add_annotation(
             text=plain(row.title), x=0, y=domain[1], xref="paper", yref="paper", xanchor="left", yanchor="bottom",
