@@ -12,12 +12,13 @@ from dannet_core.evaluation.class_table import Scored, class_table
 from dannet_core.evaluation.evaluate import Evaluation
 from dannet_core.evaluation.scores import number, scores
 from dannet_core.evaluation.std_sweep import best_std, sweep_series
+from dannet_core.evaluation.worst_images import LABELS
+from dannet_core.pixels import Rgb
 from dannet_core.report.charts import COLORS, Line, Row, matrix, matrix_height, timeline, timeline_height
 from dannet_core.report.page import figure_div, milliseconds, percent, render_page
-from dannet_core.report.pictures import data_uri, encode, shrink
+from dannet_core.report.pictures import data_uri, encode
 
 TEMPLATE: Final = "evaluation.html.j2"
-_PANEL_WIDTH: Final = 1600
 _QUALITY: Final = 85
 
 
@@ -43,7 +44,7 @@ def render_one(evaluation: Evaluation, model: Mapping[str, Any]) -> str:
         best_std=f"{best_std(evaluation.sweep):g}" if evaluation.sweep else "",
         images=_images(evaluation),
         worst=[
-            {"alt": f"{one.name}: picture, ground truth, labels and error", "source": _panel(one.panel)}
+            {"caption": one.caption, "pictures": [_picture(one.name, *pair) for pair in one.pictures.items()]}
             for one in evaluation.worst
         ],
     )
@@ -131,5 +132,7 @@ def _images(evaluation: Evaluation) -> Any:
     return figure_div(timeline(rows, "image"), "mIoU by image", timeline_height(rows) + 60)
 
 
-def _panel(panel: Any) -> str:
-    return data_uri(encode(shrink(panel, _PANEL_WIDTH), quality=_QUALITY))
+def _picture(name: str, title: str, picture: Rgb) -> dict[str, Any]:
+    labels = title in LABELS
+    source = data_uri(encode(picture, labels=labels, quality=_QUALITY))
+    return {"title": title, "alt": f"{title} of {name}", "source": source, "labels": labels, "of": None}
