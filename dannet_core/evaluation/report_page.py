@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from dannet_core import __version__
-from dannet_core.class_set import UNKNOWN
-from dannet_core.evaluation.class_table import Scored, class_table
+from dannet_core.evaluation.class_table import Scored, class_table, confusion_div
 from dannet_core.evaluation.evaluate import Evaluation
 from dannet_core.evaluation.scores import number, scores
 from dannet_core.evaluation.std_sweep import best_std, sweep_series
 from dannet_core.evaluation.worst_images import LABELS
 from dannet_core.pixels import Rgb
-from dannet_core.report.charts import COLORS, Line, Row, matrix, matrix_height, timeline, timeline_height
+from dannet_core.report.charts import COLORS, Line, Row, timeline, timeline_height
 from dannet_core.report.page import figure_div, milliseconds, percent, render_page
 from dannet_core.report.pictures import data_uri, encode
 
@@ -39,7 +38,7 @@ def render_one(evaluation: Evaluation, model: Mapping[str, Any]) -> str:
         links=[],
         tiles=_tiles(evaluation, found),
         classes=class_table(classes, [Scored("IoU", found)]),
-        confusion=_confusion(found, classes.names),
+        confusion=confusion_div(found, classes.names, "Confusion matrix"),
         sweep=_sweep(evaluation),
         best_std=f"{best_std(evaluation.sweep):g}" if evaluation.sweep else "",
         images=_images(evaluation),
@@ -99,14 +98,6 @@ def _tiles(evaluation: Evaluation, found: Mapping[str, Any]) -> list[dict[str, s
         (milliseconds(total), "ms", "an image: the stages' medians together"),
     ]
     return [{"value": value, "unit": unit, "text": text} for value, unit, text in tiles]
-
-
-def _confusion(found: Mapping[str, Any], names: Sequence[str]) -> Any:
-    counts, absent = found["confusion_matrix"]["pixels"], set(found["classes_absent"])
-    rows = [index for index, name in enumerate(names) if name not in absent]
-    shares = [[pixels / sum(counts[index]) for pixels in counts[index]] for index in rows]
-    shown = [names[index] for index in rows]
-    return figure_div(matrix(shares, shown, [*names, UNKNOWN]), "Confusion matrix", matrix_height(shown))
 
 
 def _sweep(evaluation: Evaluation) -> Any:
