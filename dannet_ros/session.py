@@ -105,11 +105,11 @@ class Session:
     def pause(self) -> bool:
         """Let the frame in work finish and drop a waiting one; False when it hangs."""
         self.mailbox.discard()
-        return self.mailbox.wait_until_idle(STOP_TIMEOUT_S)
+        return self.mailbox.wait_until_idle(STOP_TIMEOUT_S) and self._pipeline.wait_until_published(STOP_TIMEOUT_S)
 
     def close(self) -> bool:
         """Stop the worker, which closes the model, and give the publishers back; False when the worker hangs."""
-        if not self.worker.stop(STOP_TIMEOUT_S):
+        if not (self.worker.stop(STOP_TIMEOUT_S) and self._pipeline.close(STOP_TIMEOUT_S)):
             self._pipeline.abandoned = True
             return False
         self.publishers.destroy()
