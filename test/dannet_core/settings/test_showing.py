@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from dannet_core.cli.main import VERBS, main
 from dannet_core.errors import SettingsError
 from dannet_core.settings import option, parse
+from dannet_ros.replay.__main__ import VERBS as BAG_VERBS
+from dannet_ros.replay.__main__ import main as replay
 
 CONFIGS = sorted((Path(__file__).parents[3] / "config" / "train").rglob("*.yaml"))
 
@@ -114,7 +117,7 @@ def test_a_mistake_is_one_all_the_same(argv, said):
 
 
 def test_a_single_word_without_a_flag_is_required_from_the_line_or_a_file(tmp_path):
-    with pytest.raises(SettingsError, match="^SOURCE is required: what is read$"):
+    with pytest.raises(SettingsError, match=r"^SOURCE is required: what is read$"):
         read("--model", "m")
     (tmp_path / "c.yaml").write_text("source: in\n")
     assert read("--model", "m", "--config", str(tmp_path / "c.yaml")).source == Path("in")
@@ -126,20 +129,20 @@ def test_a_group_whose_lines_are_all_commented_out_has_its_defaults(tmp_path):
     assert read("in", "--model", "m", "--config", str(tmp_path / "c.yaml")).inner == Inner()
 
 
-def of_verb(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+def of_verb(capsys: pytest.CaptureFixture[str], *argv: str, program: Callable[[Sequence[str]], int] = main) -> str:
     with pytest.raises(SystemExit) as stop:
-        main(argv)
+        program(argv)
     assert stop.value.code == 0
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_prints_a_file_that_it_reads_and_its_schema_allows(verb, tmp_path, capsys):
-    first = of_verb(capsys, verb, "--print-config")
+@pytest.mark.parametrize(("program", "verb"), [(main, verb) for verb in VERBS] + [(replay, verb) for verb in BAG_VERBS])
+def test_every_verb_prints_a_file_that_it_reads_and_its_schema_allows(program, verb, tmp_path, capsys):
+    first = of_verb(capsys, verb, "--print-config", program=program)
     (tmp_path / "c.yaml").write_text(first)
-    again = of_verb(capsys, verb, "--config", str(tmp_path / "c.yaml"), "--print-config")
+    again = of_verb(capsys, verb, "--config", str(tmp_path / "c.yaml"), "--print-config", program=program)
     assert yaml.safe_load(again) == yaml.safe_load(first)
-    schema = json.loads(of_verb(capsys, verb, "--print-schema"))
+    schema = json.loads(of_verb(capsys, verb, "--print-schema", program=program))
     assert leaves(yaml.safe_load(first)) <= {name for name, one in properties(schema) if "description" in one}
     assert mistakes(schema, yaml.safe_load(first)) == []
 
