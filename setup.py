@@ -76,7 +76,11 @@ DATA_FILES = [
     ("lib/dannet_core", files("resource/lib/dannet_core/*")),
 ]
 
+# Pages and figures: apart from what a vehicle runs, and beside the bags and the training that are reported.
+REPORT = ["jinja2>=3.0,<4", "plotly>=5.15,<8", "matplotlib>=3.6,<4"]
+
 EXTRAS = {
+    "report": REPORT,
     "ros": [
         "ros-rclpy>=9,<10",
         "ros-rmw-fastrtps-cpp>=9,<10",
@@ -85,8 +89,9 @@ EXTRAS = {
         "ros-diagnostic-msgs>=5,<6",
         "ros-lifecycle-msgs>=2,<3",
         "rosbags>=0.10,<0.12",
+        *REPORT,
     ],
-    "bags": ["rosbags>=0.10,<0.12"],
+    "bags": ["rosbags>=0.10,<0.12", *REPORT],
     "train": [
         "torch>=2.9,<3",
         "tensorboard>=2.17,<3",
@@ -95,6 +100,7 @@ EXTRAS = {
         "safetensors>=0.5,<1",
         "onnx>=1.17,<2",
         "onnxscript>=0.5,<1",
+        *REPORT,
     ],
     "cpu": ["openvino>=2025.0,<2027", "numba>=0.60,<1"],
     "gpu": ["pycuda>=2024.1"],
@@ -160,7 +166,10 @@ setup(
     classifiers=CLASSIFIERS,
     python_requires=">=3.10",
     packages=find_packages(include=["dannet_core*", "dannet_ros*"]),
-    package_data={"dannet_core": ["py.typed", "models/*.onnx", "inference/kernels/*.cu*"], "dannet_ros": ["py.typed"]},
+    package_data={
+        "dannet_core": ["py.typed", "models/*.onnx", "inference/kernels/*.cu*", "report/templates/*"],
+        "dannet_ros": ["py.typed"],
+    },
     data_files=DATA_FILES,
     install_requires=[
         "numpy>=1.24,<3",

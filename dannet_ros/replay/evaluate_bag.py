@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from dannet_core.atomic_files import write_whole
 from dannet_core.class_set import ClassSet, read_class_set, require_same_classes
 from dannet_core.errors import OutputError, SettingsError
 from dannet_core.evaluation.report import describe_model, prepare_folder
@@ -19,6 +19,7 @@ from dannet_core.formats.label_png import LabelCode
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.program import EXIT_INTERRUPTED
+from dannet_core.report.page import page_missing, write_page
 from dannet_core.settings import option
 from dannet_core.tone import DEFAULT_TONE, MAX_DEPTH, TONES, ToneSettings
 from dannet_ros.replay.bag_evaluation import BagEvaluation
@@ -26,6 +27,7 @@ from dannet_ros.replay.bag_reading import Bag, BagError, open_bag, refuse_ros1
 from dannet_ros.replay.bag_report import JSON_NAME, results, summary_text, timing, write_json
 from dannet_ros.replay.bag_writing import check_free, new_bag_file
 from dannet_ros.replay.cameras import NODE, camera_topics
+from dannet_ros.replay.frame_pictures import BUDGET
 from dannet_ros.replay.frame_scores import ModelScore
 from dannet_ros.replay.ground_truth import ENCODINGS, open_truth
 from dannet_ros.replay.live import LivePlan, check_ros, replay_live
@@ -83,6 +85,10 @@ def run(settings: Settings) -> int:
     _check_out(settings)
     refuse_ros1(settings.bag)
     tone = ToneSettings(settings.tone, settings.bit_depth)
+    without_page = page_missing()
+    if without_page:
+        # Now and not after the hours of work.
+        print(f"evaluate_bag: no {REPORT_NAME} will be written: {without_page}", file=sys.stderr)
     with open_bag(settings.bag, lenient=True, tone=tone) as bag, ExitStack() as stack:
         topics = camera_topics(bag, settings.topics, settings.labels)
         live = _live_topic(settings, topics)
@@ -91,26 +97,35 @@ def run(settings: Settings) -> int:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix=".labels_", dir=settings.out)))
         code = LabelCode(settings.label_encoding, _classes(settings, models))
         truths = open_truth(bag, settings.labels, topics, code, scratch)
-        evaluation = BagEvaluation(bag, dict(zip(topics, truths, strict=True)), models, settings.overlay_alpha)
+        by_topic, budget = dict(zip(topics, truths, strict=True)), 0 if without_page else BUDGET
+        evaluation = BagEvaluation(bag, by_topic, models, settings.overlay_alpha, budget)
         started, begin = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
         complete = _go_through(bag, evaluation, settings)
         bag.notes += bag.tones()
         content = results(bag, evaluation, complete)
         content["timing"] = timing(evaluation, started, time.perf_counter() - begin)
-    _write(settings, content, models)
+    _write(settings, content, evaluation, without_page is None)
     if live and complete:
         # After the results are safe: the node may turn out not to be there.
         content["timing"]["live"] = _replay_live(settings, live, content)
-        _write(settings, content, models)
+        _write(settings, content, evaluation, without_page is None)
     print(summary_text(content))
-    names = [REPORT_NAME, JSON_NAME, *([] if settings.write_bag == "none" else [f"{BAG_NAME}/"])]
+    names = [
+        *([] if without_page else [REPORT_NAME]),
+        JSON_NAME,
+        *([] if settings.write_bag == "none" else [f"{BAG_NAME}/"]),
+    ]
     print(f"wrote {', '.join(str(settings.out / name) for name in names)}")
     return 0 if complete else EXIT_INTERRUPTED
 
 
-def _write(settings: Settings, content: Mapping[str, Any], models: Sequence[ModelScore]) -> None:
-    page = render(content, {model.name: list(model.worst) for model in models})
-    write_whole(settings.out / REPORT_NAME, page.encode())
+def _write(settings: Settings, content: Mapping[str, Any], evaluation: BagEvaluation, with_page: bool) -> None:
+    if with_page:
+        worst = {model.name: list(model.worst) for model in evaluation.models}
+        write_page(settings.out / REPORT_NAME, render(content, worst, evaluation.pictures))
+    else:
+        # One of an earlier run would not be of these figures.
+        (settings.out / REPORT_NAME).unlink(missing_ok=True)
     write_json(settings.out / JSON_NAME, content)
 
 
