@@ -87,6 +87,8 @@ EXTRAS = {
         "rosbags>=0.10,<0.12",
     ],
     "bags": ["rosbags>=0.10,<0.12"],
+    # Evaluates many bags on a cluster; it has no wheels for every Python that this package runs on.
+    "ray": ["ray>=2.9,<3"],
     "train": [
         "torch>=2.9,<3",
         "tensorboard>=2.17,<3",

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,17 +58,27 @@ def started(command: Sequence[str], python: str = sys.executable, **more: Any) -
         process.communicate()
 
 
-def kill_worker(process: subprocess.Popen[str], out: Path, name: str, after_bytes: int = 20_000) -> int:
-    """Kill -9 the process that works on the bag ``name`` once it has written something; gives its id."""
+def kill_worker(process: subprocess.Popen[str], out: Path, name: str, before: Collection[int] = ()) -> int:
+    """Kill -9 the process that works on the bag ``name`` once it has written something; gives its id.
+
+    Those that were killed ``before`` may not have been noticed yet.
+    """
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         for found, pid in half_done(out):
             files = (out / "bags").glob(f".{found}.{pid}.partial/**/*.mcap")
-            if found == name and any(file.stat().st_size > after_bytes for file in files if file.exists()):
+            if found == name and pid not in before and any(map(_begun, files)):
                 os.kill(pid, signal.SIGKILL)
                 return pid
         time.sleep(0.005)
     raise AssertionError(f"the bag {name} was done before its worker could be killed: {process.poll()}")
+
+
+def _begun(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 20_000
+    except OSError:
+        return False
 
 
 def ended(pid: int, timeout_s: float = 30) -> bool:
@@ -83,6 +93,31 @@ def ended(pid: int, timeout_s: float = 30) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+class Inline:
+    """Workers that are none: each call is done at once, for tests of what does not depend on who does it."""
+
+    count, about = 1, "here"
+
+    def __init__(self) -> None:
+        self._done: list[tuple[str, Any]] = []
+
+    def start(self, key: str, function: Callable[[Any], Any], argument: Any) -> None:
+        self._done.append((key, function(argument)))
+
+    def wait(self, _: float) -> list[tuple[str, Any]]:
+        done, self._done = self._done, []
+        return done
+
+    def stop(self) -> None:
+        self._done = []
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without processes, which take a second each to start."""
+    monkeypatch.setattr("dannet_ros.replay.fleet.fleet._open_workers", lambda *_: Inline())
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def test_each_bags_result_is_that_of_the_bag_alone(fleets, evaluate, folder: Pat
         assert list(some.raw(list(some.kinds))) == list(one.raw(list(one.kinds)))
 
 
+@pytest.mark.usefixtures("inline")
 def test_the_summary_ranks_bags_and_frames_and_pools_what_is_counted_by_frame(
     fleets, evaluate, folder: Path, tmp_path: Path
 ) -> None:
@@ -121,8 +122,9 @@ def test_a_worker_killed_in_the_middle_changes_nothing(fleets, evaluate, tiny_on
 def test_a_bag_that_all_workers_die_of_is_given_up_by_name(fleets, tiny_onnx: Path, tmp_path: Path) -> None:
     folder, out = fleets.write(tmp_path / "night", [3, 300]), tmp_path / "out"
     with fleets.started(fleets.arguments([folder], tiny_onnx, out)) as process:
+        killed: list[int] = []
         for _ in range(3):
-            fleets.kill_worker(process, out, "drive_01")
+            killed.append(fleets.kill_worker(process, out, "drive_01", killed))
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "drive_01 failed: given up: 3 workers died of it, the last one was killed by SIGKILL" in errors
@@ -181,6 +183,7 @@ def test_what_is_done_is_not_done_again(fleets, evaluate, folder: Path, tmp_path
     assert evaluate(folder, out, "--overwrite")["timing"]["kept"] == []
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_bag_with_other_bytes_is_done_again_whatever_its_size_and_times(
     fleets, evaluate, folder: Path, bags, tmp_path: Path
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_bag_with_other_bytes_is_done_again_whatever_its_size_and_times(
     assert second["bags"][1]["models"] != first["bags"][1]["models"]
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_bag_that_was_only_touched_is_kept(fleets, evaluate, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = evaluate(folder, out)
@@ -207,6 +211,7 @@ def test_a_bag_that_was_only_touched_is_kept(fleets, evaluate, folder: Path, tmp
     assert second["bags"] == first["bags"]
 
 
+@pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -227,6 +232,7 @@ def test_other_settings_are_done_again_and_named(
     assert f"drive_00: done again: {said}" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("inline")
 def test_another_model_under_the_same_name_is_done_again(
     evaluate, fleets, tiny_onnx: Path, blind_onnx: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -238,6 +244,7 @@ def test_another_model_under_the_same_name_is_done_again(
     assert "drive_00: done again: models differ" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("inline")
 def test_other_labels_in_the_same_folder_are_done_again(evaluate, fleets, bags, tmp_path: Path, capsys: Any) -> None:
     folder, out = fleets.write(tmp_path / "night", [2], truth=False), tmp_path / "out"
     file = tmp_path / "labels" / f"{bags.START_NS}.png"
@@ -251,6 +258,7 @@ def test_other_labels_in_the_same_folder_are_done_again(evaluate, fleets, bags, 
     assert "drive_00: done again: labels differ" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize("damage", ["metrics.json", "report.html", "bag/metadata.yaml", "done.json"])
 def test_a_result_that_is_no_longer_whole_is_done_again(evaluate, fleets, tmp_path: Path, damage: str) -> None:
     folder, out = fleets.write(tmp_path / "night", [2]), tmp_path / "out"
@@ -264,6 +272,7 @@ def test_a_result_that_is_no_longer_whole_is_done_again(evaluate, fleets, tmp_pa
     assert second["bags"] == first["bags"]
 
 
+@pytest.mark.usefixtures("inline")
 def test_bags_of_the_same_name_and_copies_do_not_get_in_each_others_way(
     evaluate, fleets, bags, tiny_onnx: Path, tmp_path: Path
 ) -> None:
@@ -284,6 +293,7 @@ def test_bags_of_the_same_name_and_copies_do_not_get_in_each_others_way(
     assert content["bags"][0]["models"] != content["bags"][1]["models"]
 
 
+@pytest.mark.usefixtures("inline")
 def test_bags_without_ground_truth_are_said_to_be_outside_of_the_scores(evaluate, fleets, bags, tmp_path: Path) -> None:
     folder = fleets.write(tmp_path / "night", [2, 2])
     bags.write(folder / "drive_02", bags.frames(2, seed=9))
@@ -294,6 +304,7 @@ def test_bags_without_ground_truth_are_said_to_be_outside_of_the_scores(evaluate
     assert {one["of"] for one in model["worst_frames"]} == {"miou_present"}
 
 
+@pytest.mark.usefixtures("inline")
 def test_two_models_are_compared_over_all_bags(
     evaluate, fleets, folder: Path, blind_onnx: Path, tmp_path: Path
 ) -> None:
@@ -303,6 +314,7 @@ def test_two_models_are_compared_over_all_bags(
     assert content["agreement"]["mean"] == pytest.approx(np.mean([one["agreement"]["mean"] for one in singles]))
 
 
+@pytest.mark.usefixtures("inline")
 def test_no_bag_that_can_be_evaluated_is_one_line(evaluate, fleets, tiny_onnx: Path, tmp_path: Path, capsys) -> None:
     folder = fleets.write(tmp_path / "night", [2, 2])
     for file in folder.glob("*/*.mcap"):
@@ -313,6 +325,7 @@ def test_no_bag_that_can_be_evaluated_is_one_line(evaluate, fleets, tiny_onnx: P
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 
+@pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -335,6 +348,7 @@ def test_mistakes_are_one_line_before_any_work(
     assert not list((tmp_path / "out").glob("bags/*"))
 
 
+@pytest.mark.usefixtures("inline")
 def test_what_others_keep_there_is_never_replaced(
     fleets, tiny_onnx: Path, folder: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -363,12 +377,14 @@ def test_two_programs_do_not_write_to_one_folder(fleets, tiny_onnx: Path, tmp_pa
         assert process.wait(300) == 0
 
 
+@pytest.mark.usefixtures("inline")
 def test_one_bag_and_a_number_of_jobs_is_a_fleet_of_one(fleets, evaluate, folder: Path, tmp_path: Path) -> None:
     content = evaluate(folder / "drive_00", tmp_path / "out", "--jobs", "1", "--write-bag", "none")
     assert content["format"] == "dannet_ros evaluate_bag fleet 1"
     assert [row["name"] for row in content["bags"]] == ["drive_00"]
 
 
+@pytest.mark.usefixtures("inline")
 def test_bags_may_be_named_in_a_file(fleets, tiny_onnx: Path, folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "night.yaml"
     config.write_text(f"bag: {folder}\nmodel: {tiny_onnx}\nwrite_bag: none\njobs: 2\n")
