@@ -161,7 +161,10 @@ setup(
     classifiers=CLASSIFIERS,
     python_requires=">=3.10",
     packages=find_packages(include=["dannet_core*", "dannet_ros*"]),
-    package_data={"dannet_core": ["py.typed", "models/*.onnx", "inference/kernels/*.cu*"], "dannet_ros": ["py.typed"]},
+    package_data={
+        "dannet_core": ["py.typed", "models/*.onnx", "inference/kernels/*.cu*", "report/templates/*"],
+        "dannet_ros": ["py.typed"],
+    },
     data_files=DATA_FILES,
     install_requires=[
         "numpy>=1.24,<3",

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from dannet_core.atomic_files import write_whole
-from dannet_core.class_set import CITYSCAPES, ClassSet
 from dannet_core.errors import OutputError
-from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.evaluate import Evaluation
 from dannet_core.evaluation.figures import draw_confusion, draw_sweep
+from dannet_core.evaluation.scores import means, number, scores
 from dannet_core.evaluation.std_sweep import best_std
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import write_png
@@ -52,34 +51,6 @@ def describe_model(segmenter: NightSegmenter, path: str | Path) -> dict[str, Any
     }
 
 
-def means(classes: ClassSet) -> dict[str, tuple[str, str]]:
-    """The means of a report by their key: the score of `ConfusionMatrix`, and its title."""
-    count = len(classes)
-    return {
-        "miou_present": ("miou_present", "mean over the classes present"),
-        f"miou_{count}": ("miou_all", f"mean over all {count} (absent = 0)"),
-        "miou_cityscapes": ("miou_cityscapes", "mean as cityscapesscripts"),
-    }
-
-
-def scores(confusion: ConfusionMatrix, classes: ClassSet = CITYSCAPES) -> dict[str, Any]:
-    """All scores as plain values, each 0..1, None where undefined; see `ConfusionMatrix` for what the means are of."""
-    counts = confusion.counts
-    by_class = dict(zip(classes.names, counts.sum(axis=1).tolist(), strict=True))
-    return {
-        **{key: _number(getattr(confusion, score)) for key, (score, _) in means(classes).items()},
-        "pixel_accuracy": _number(confusion.pixel_accuracy),
-        "classes_absent": [name for name, pixels in by_class.items() if pixels == 0],
-        "iou": {name: _number(value) for name, value in zip(classes.names, confusion.iou.tolist(), strict=True)},
-        "labelled_pixels": by_class,
-        "confusion_matrix": {
-            "rows": "labelled class",
-            "columns": "predicted class, the last unknown",
-            "pixels": counts.tolist(),
-        },
-    }
-
-
 def metrics(evaluation: Evaluation, model: Mapping[str, Any]) -> dict[str, Any]:
     """One data set's scores, sweep, worst pictures, and what was evaluated, as plain values.
 
@@ -96,13 +67,13 @@ def metrics(evaluation: Evaluation, model: Mapping[str, Any]) -> dict[str, Any]:
     }
     if evaluation.sweep:
         content["std_sweep"] = [
-            {"std": std, **{key: _number(getattr(one, score)) for key, (score, _) in means(evaluation.classes).items()}}
+            {"std": std, **{key: number(getattr(one, score)) for key, (score, _) in means(evaluation.classes).items()}}
             for std, one in evaluation.sweep.items()
         ]
     content["median_ms"] = evaluation.median_ms
     content["worst_images"] = [one.name for one in evaluation.worst]
     content["per_image"] = [
-        {"name": one.name, "miou_present": _number(one.miou_present), "pixel_accuracy": _number(one.pixel_accuracy)}
+        {"name": one.name, "miou_present": number(one.miou_present), "pixel_accuracy": number(one.pixel_accuracy)}
         for one in evaluation.images
     ]
     return {**content, "model": dict(model)}
@@ -205,11 +176,6 @@ def _write_text(path: Path, text: str) -> Path:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> Path:
     return _write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
 
 
 def _percent(value: float) -> str:

@@ -17,6 +17,7 @@ from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels
 from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.bag_reading import PICTURES, Bag, BagImage
+from dannet_ros.replay.frame_pictures import BUDGET, FramePictures
 from dannet_ros.replay.frame_scores import Flicker, ModelScore
 from dannet_ros.replay.ground_truth import GroundTruth
 from dannet_ros.replay.result_bag import ResultBag
@@ -33,13 +34,21 @@ class BagEvaluation:
         truth_flicker: change between successive ground truths, by topic.
         agreements: share of the pixels on which two models agree, by frame.
         truth_problems: ground truth that could not be used, one line each.
+        pictures: small ones of the frames, for the report.
         quiet: without a progress bar, for one of several at a time.
     """
 
     def __init__(
-        self, bag: Bag, topics: dict[str, GroundTruth | None], models: Sequence[ModelScore], overlay_alpha: float
+        self,
+        bag: Bag,
+        topics: dict[str, GroundTruth | None],
+        models: Sequence[ModelScore],
+        overlay_alpha: float,
+        picture_budget: int = BUDGET,
     ) -> None:
         self.topics, self.models = topics, list(models)
+        self._expected = sum(bag.count(topic, PICTURES) for topic in topics)
+        self.pictures = FramePictures(self._expected, picture_budget)
         self.frames: list[dict[str, Any]] = []
         self.truth_flicker = {topic: Flicker() for topic in topics}
         problems = (problem for truth in topics.values() if truth is not None for problem in truth.problems)
@@ -51,7 +60,7 @@ class BagEvaluation:
     def run(self, sink: ResultBag | None) -> bool:
         """Go through the bag; False when Ctrl-C ended it early. What was done until then stays."""
         wanted = list(self._bag.kinds) if sink is not None and sink.copies else list(self.topics)
-        total = sum(self._bag.count(topic, PICTURES) for topic in self.topics) or None
+        total = self._expected or None
         with (
             stop_flag() as stop,
             tqdm(total=total, desc="evaluate_bag", unit="frame", leave=False, disable=self.quiet or None) as progress,
@@ -88,6 +97,7 @@ class BagEvaluation:
         record["ground_truth_flicker"] = self._truth_flicker(message.topic, truth)
         frame = BagFrame(len(self.frames) - 1, message.topic, image.rgb, truth, decode_ms)
         record["models"] = self._score(frame, predictions)
+        self.pictures.offer(frame, predictions)
         if sink is not None:
             for name, prediction in predictions.items():
                 sink.add(message, image, name, prediction, self._alpha)

@@ -14,7 +14,7 @@ from dannet_ros.replay.bag_writing import check_free
 from dannet_ros.replay.fleet.bag_search import find_bags
 from dannet_ros.replay.fleet.fleet import evaluate_fleet
 from dannet_ros.replay.live import LivePlan, replay_live
-from dannet_ros.replay.one_bag import BAG_NAME, REPORT_NAME, evaluate
+from dannet_ros.replay.one_bag import BAG_NAME, REPORT_NAME, evaluate, warn_without_page
 
 __all__ = ["DESCRIPTION", "Settings", "run"]
 
@@ -36,6 +36,7 @@ def run(settings: Settings) -> int:
 
 def _evaluate_one(settings: Settings, bag: Path) -> int:
     _check_out(settings)
+    with_page = warn_without_page()
     done = evaluate(bag, settings, settings.out)
     done.write(settings.out)
     content, complete = done.content, not done.content["interrupted"]
@@ -44,7 +45,11 @@ def _evaluate_one(settings: Settings, bag: Path) -> int:
         content["timing"]["live"] = _replay_live(settings, bag, done.live, content)
         done.write(settings.out)
     print(summary_text(content))
-    names = [REPORT_NAME, JSON_NAME, *([] if settings.write_bag == "none" else [f"{BAG_NAME}/"])]
+    names = [
+        *([REPORT_NAME] if with_page else []),
+        JSON_NAME,
+        *([] if settings.write_bag == "none" else [f"{BAG_NAME}/"]),
+    ]
     print(f"wrote {', '.join(str(settings.out / name) for name in names)}")
     return 0 if complete else EXIT_INTERRUPTED
 

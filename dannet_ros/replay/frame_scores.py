@@ -15,7 +15,7 @@ from dannet_core.class_set import ClassSet
 from dannet_core.classes import IGNORE_ID
 from dannet_core.errors import NotFiniteError
 from dannet_core.evaluation.confusion import ConfusionMatrix
-from dannet_core.evaluation.report import scores
+from dannet_core.evaluation.scores import scores
 from dannet_core.inference.prediction import Prediction
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import Labels, Rgb
@@ -92,7 +92,7 @@ class TopicScore:
         return record
 
     def summary(self) -> dict[str, Any]:
-        """Everything as plain values; see `label_shares` and `dannet_core.evaluation.report.scores`."""
+        """Everything as plain values; see `label_shares` and `dannet_core.evaluation.scores.scores`."""
         return {
             "frames": self.frames,
             "scores": scores(self.confusion, self.classes) if self.confusion.present.any() else None,

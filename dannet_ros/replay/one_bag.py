@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,13 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from dannet_core.atomic_files import write_whole
 from dannet_core.class_set import ClassSet, read_class_set, require_same_classes
 from dannet_core.errors import SettingsError
 from dannet_core.evaluation.report import describe_model, prepare_folder
 from dannet_core.formats.label_png import LabelCode
 from dannet_core.inference.presets import preset
 from dannet_core.inference.segmenter import NightSegmenter
+from dannet_core.report.page import page_missing, write_page
 from dannet_core.tone import ToneSettings
 from dannet_ros.replay.bag_evaluation import BagEvaluation
 from dannet_ros.replay.bag_options import Settings
@@ -25,6 +26,7 @@ from dannet_ros.replay.bag_reading import Bag, BagError, open_bag, refuse_ros1
 from dannet_ros.replay.bag_report import JSON_NAME, results, timing, write_json
 from dannet_ros.replay.bag_writing import new_bag_file
 from dannet_ros.replay.cameras import camera_topics
+from dannet_ros.replay.frame_pictures import BUDGET
 from dannet_ros.replay.frame_scores import ModelScore
 from dannet_ros.replay.ground_truth import open_truth
 from dannet_ros.replay.live import check_ros
@@ -42,18 +44,22 @@ class Evaluated:
 
     Attributes:
         content: see `dannet_ros.replay.bag_report.results`, with its ``timing``.
-        models: with their worst frames.
+        evaluation: with the models' worst frames, and pictures.
         live: topic to replay to the node; empty without ``--live``.
     """
 
     content: dict[str, Any]
-    models: list[ModelScore]
+    evaluation: BagEvaluation
     live: str
 
     def write(self, out: Path) -> None:
-        """The page and the JSON."""
-        page = render(self.content, {model.name: list(model.worst) for model in self.models})
-        write_whole(out / REPORT_NAME, page.encode())
+        """The page, where one can be made, and the JSON."""
+        if page_missing() is None:
+            worst = {model.name: list(model.worst) for model in self.evaluation.models}
+            write_page(out / REPORT_NAME, render(self.content, worst, self.evaluation.pictures))
+        else:
+            # One of an earlier run would not be of these figures.
+            (out / REPORT_NAME).unlink(missing_ok=True)
         write_json(out / JSON_NAME, self.content)
 
 
@@ -85,14 +91,23 @@ def evaluate(
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix=".labels_", dir=out)))
         code = LabelCode(settings.label_encoding, common_classes(settings, models))
         truths = open_truth(bag, settings.labels, topics, code, scratch)
-        evaluation = BagEvaluation(bag, dict(zip(topics, truths, strict=True)), models, settings.overlay_alpha)
+        by_topic, budget = dict(zip(topics, truths, strict=True)), 0 if page_missing() else BUDGET
+        evaluation = BagEvaluation(bag, by_topic, models, settings.overlay_alpha, budget)
         evaluation.quiet = quiet
         started, begin = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
         complete = _go_through(bag, evaluation, settings, out)
         bag.notes += bag.tones()
         content = results(bag, evaluation, complete)
         content["timing"] = timing(evaluation, started, time.perf_counter() - begin)
-    return Evaluated(content, models, live)
+    return Evaluated(content, evaluation, live)
+
+
+def warn_without_page() -> bool:
+    """Say now, and not after the hours of work, that there will be no page; whether there will be one."""
+    why = page_missing()
+    if why:
+        print(f"evaluate_bag: no {REPORT_NAME} will be written: {why}", file=sys.stderr)
+    return not why
 
 
 @contextmanager

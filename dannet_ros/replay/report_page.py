@@ -3,49 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
-from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
-from dannet_ros.replay import report_parts as parts
-from dannet_ros.replay.bag_report import live_text
-from dannet_ros.replay.charts import Series, histogram, line_chart
-from dannet_ros.replay.report_parts import COLORS, LIVE_COLOR, Json, ms, percent, tile
-from dannet_ros.replay.report_style import STYLE
+from dannet_core.class_set import ClassSet
+from dannet_core.evaluation.class_table import Scored, class_table
+from dannet_core.metadata import ModelMetadata
+from dannet_core.report.charts import COLORS, histogram, matrix, matrix_height, timeline, timeline_height
+from dannet_core.report.page import data_island, figure_div, milliseconds, percent, render_page
+from dannet_core.report.pictures import data_uri
+from dannet_ros.replay.bag_report import STAGES, live_text
+from dannet_ros.replay.explorer import Drive, Json
+from dannet_ros.replay.frame_pictures import FramePictures
+from dannet_ros.replay.live_section import live_section
 from dannet_ros.replay.worst_frames import WorstFrame
 
+TEMPLATE: Final = "bag.html.j2"
 _PROBLEMS_SHOWN: Final = 10
-_SHADES: Final = (*COLORS, "#7a4fa3", "#2c8a57", "#b03a48", "#4c8fa8")
-_GREYS: Final = ("#68727d", "#a08a3c", "#5d8a8a")
+_POINTS: Final = ("p50", "p95", "p99", "max", "mean")
 
 
-def render(content: Json, worst: Mapping[str, Sequence[WorstFrame]]) -> str:
+def render(content: Json, worst: Mapping[str, Sequence[WorstFrame]], pictures: FramePictures) -> str:
     """The page.
 
     Args:
         content: what `bag_report.results` gives, with ``timing``.
         worst: worst frames by model.
+        pictures: of the frames that can be looked at.
+
+    Raises:
+        MissingPackageError: Jinja2 or Plotly is not installed.
     """
-    sections = [_summary(content), _classes(content), _over_time(content), _latency(content), _live(content)]
-    sections += [_worst(content, model, worst.get(model["name"], ())) for model in content["models"]]
-    sections.append(_facts(content))
-    title = f"{Path(content['bag']['path']).name}: night segmentation"
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{escape(title)}</title><style>{STYLE}</style>"
-    body = f"<main>{_header(content)}{_warnings(content)}{''.join(sections)}{_footer(content)}</main>"
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
-
-
-def _header(content: Json) -> str:
-    names = " and ".join(model["name"] for model in content["models"])
-    seconds = _seconds(content)
-    words = f"{content['frames_labelled']} frames over {max(seconds.values(), default=0.0):.1f} s, labelled by {names}"
     path = Path(content["bag"]["path"])
-    return f"<header><h1>{escape(path.name)}</h1><p>{escape(words)}; {escape(str(path))}</p></header>"
+    drive = Drive(content, pictures, [one.index for some in worst.values() for one in some])
+    rows = drive.rows()
+    return render_page(
+        TEMPLATE,
+        title=f"{path.name}: night segmentation",
+        heading=path.name,
+        subheading=_subheading(content, drive),
+        warnings=_warnings(content),
+        footer=f"{content['format']}, dannet_ros {content['version']}; every figure is also in metrics.json.",
+        models=[_model(content, number, worst, drive) for number in range(len(content["models"]))],
+        timeline=figure_div(timeline(rows, "seconds of the drive"), "Figures over the drive", timeline_height(rows)),
+        explorer_data=data_island("explorer-data", drive.data()),
+        explorer_notes=_explorer_notes(content, drive, pictures),
+        histogram=_histogram(content),
+        stage_heads=["ms", *_POINTS],
+        live=live_section(content["timing"].get("live")),
+        machine=_machine(content),
+        bag_notes=content["bag"]["notes"],
+        topics=[[name, one["type"], one["messages"]] for name, one in content["bag"]["topics"].items()],
+        class_colors=_class_colors(content),
+        **_classes(content),
+        **_summary(content),
+    )
 
 
-def _warnings(content: Json) -> str:
+def _subheading(content: Json, drive: Drive) -> str:
+    names = " and ".join(model["name"] for model in content["models"])
+    words = f"{content['frames_labelled']} frames over {max(drive.seconds, default=0.0):.1f} s, labelled by {names}"
+    return f"{words}; {content['bag']['path']}"
+
+
+def _warnings(content: Json) -> list[str]:
     lines = list(content["bag"]["problems"])
     if content["interrupted"]:
         lines.append("Interrupted: the figures are those of the frames up to then.")
@@ -53,221 +74,156 @@ def _warnings(content: Json) -> str:
         first = next(frame["refused"] for frame in content["frames"] if "refused" in frame)
         lines.append(f"{content['frames_refused']} frames could not be labelled, the first because: {first}")
     lines += content["ground_truth_problems"][:_PROBLEMS_SHOWN]
-    for model in content["models"]:
-        if not model["model"]["metadata"]["trained"]:
-            lines.append(f"{model['name']} has untrained weights: its figures mean nothing.")
-    return f'<div class="warning">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>' if lines else ""
+    untrained = [model["name"] for model in content["models"] if not model["model"]["metadata"]["trained"]]
+    return [*lines, *(f"{name} has untrained weights: its figures mean nothing." for name in untrained)]
 
 
-def _section(title: str, note: str, *content: str) -> str:
-    about = f'<p class="note">{note}</p>' if note else ""
-    return f"<section><h2>{title}</h2>{about}{''.join(content)}</section>"
-
-
-def _summary(content: Json) -> str:
-    blocks = []
-    for model, color in zip(content["models"], COLORS, strict=False):
-        stages = content["timing"]["models"][model["name"]]["stages_ms"]
-        title = f"<h3>{escape(model['name'])}</h3>" if len(content["models"]) > 1 else ""
-        blocks.append(title + parts.model_tiles(model, stages, color))
+def _summary(content: Json) -> dict[str, Any]:
+    notes = []
     if content.get("agreement"):
-        text = f"The two models agree on {percent(content['agreement']['mean'])} of the pixels."
-        blocks.append(f'<p class="note" style="margin-top:12px">{text}</p>')
+        notes.append(f"The two models agree on {percent(content['agreement']['mean'])} of the pixels.")
     live = content["timing"].get("live")
     if live is not None:
-        blocks.append(f'<p class="note" style="margin-top:12px">{escape(_sentence(live_text(live)))}</p>')
+        text = live_text(live)
+        notes.append(f"{text[0].upper()}{text[1:]}.")
     truths = [f"{topic}: {one['source']}" for topic, one in content["ground_truth"].items() if one]
-    note = f"Ground truth of {escape('; '.join(truths))}." if truths else "No ground truth."
-    return _section("Summary", note, *blocks)
+    truth_note = f"Ground truth of {'; '.join(truths)}." if truths else "No ground truth."
+    return {"truth_note": truth_note, "summary_notes": notes}
 
 
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
+def _explorer_notes(content: Json, drive: Drive, pictures: FramePictures) -> list[str]:
+    """What is not on the page."""
+    notes, count = [], len(content["frames"])
+    if len(drive.numbers) < count:
+        notes.append(
+            f"{len(drive.numbers)} of {count} frames are drawn, the extremes of every line among them; "
+            "metrics.json has all."
+        )
+    if pictures.stride > 1:
+        notes.append(
+            f"To keep the page small it has pictures of {len(pictures.kept)} of {count} frames: "
+            f"one in {pictures.stride} of each camera."
+        )
+    return notes
 
 
-def _classes(content: Json) -> str:
+def _model(content: Json, number: int, worst: Mapping[str, Sequence[WorstFrame]], drive: Drive) -> dict[str, Any]:
+    model = content["models"][number]
+    name, stages = model["name"], content["timing"]["models"][model["name"]]["stages_ms"]
+    frames = worst.get(name, ())
+    truth = bool(frames) and content["frames"][frames[0].index]["ground_truth"]
+    note = "Lowest mIoU first. Error: red is wrong, green is right, black has no ground truth."
+    if not truth:
+        note = "Lowest mean confidence first, as there is no ground truth. Confidence: blue is unsure, yellow is sure."
+    return {
+        "name": name,
+        "color": COLORS[number],
+        "tiles": _tiles(model, stages),
+        "confusion": _confusion(model),
+        "stages": [[stage, *(milliseconds(stages[stage][point]) for point in _POINTS)] for stage in STAGES],
+        "worst": [_worst(one, content["frames"][one.index], drive.seconds[one.index]) for one in frames],
+        "worst_note": note,
+        "facts": _facts(model),
+    }
+
+
+def _tiles(model: Json, stages: Json) -> list[dict[str, str]]:
+    """The figures of one model that matter most."""
+    found, flicker, tiles = model["scores"], model["flicker"], []
+    if found is not None:
+        tiles.append((percent(found["miou_present"]), "", "mIoU over the classes present"))
+        tiles.append((percent(found["pixel_accuracy"]), "", "of the labelled pixels right"))
+    if model["confidence"] is not None:
+        tiles.append((percent(model["confidence"]["mean"]), "", "mean confidence"))
+    if flicker is not None:
+        tiles.append((percent(flicker["mean"]), "", "of the labels change from frame to frame"))
+    total = stages["total"]
+    tiles.append((milliseconds(total["p50"]), "ms", f"a frame (median); p99 {milliseconds(total['p99'])} ms"))
+    return [{"value": value, "unit": unit, "text": text} for value, unit, text in tiles]
+
+
+def classes_of(model: Json) -> ClassSet:
+    """The class set of one model of a report."""
+    described = model["model"]["metadata"]
+    names, shares = (tuple(described[key]) for key in ("class_names", "class_shares"))
+    return ModelMetadata(
+        "", "", class_names=names, class_shares=shares, class_details=described["class_details"]
+    ).classes
+
+
+def _class_colors(content: Json) -> list[tuple[str, str]]:
+    classes = classes_of(content["models"][0])
+    return [(name, "rgb({}, {}, {})".format(*color)) for name, color in zip(classes.names, classes.colors, strict=True)]
+
+
+def _classes(content: Json) -> dict[str, Any]:
     models = content["models"]
+    note = "IoU in percent; grey classes do not occur in the ground truth. Shares are of labelled and of all pixels."
     if models[0]["scores"] is None:
         note = "Share of all pixels in percent that got each label: what the model sees, not whether it is right."
-        return _section("Classes", note, parts.class_table(models))
-    note = "IoU in percent; grey classes do not occur in the ground truth. Shares are of labelled and of all pixels."
-    matrices = []
-    for model in models:
-        title = f"Confusion of {escape(model['name'])}: % of each class's pixels (rows) by what they were taken for"
-        matrices.append(f"<h3>{title}</h3>{parts.confusion(model)}")
-    return _section("Classes", note, parts.class_table(models), *matrices)
+    columns = [Scored(model["name"], model["scores"], model["label_shares"]) for model in models]
+    return {"classes": class_table(classes_of(models[0]), columns), "classes_note": note}
 
 
-def _over_time(content: Json) -> str:
-    charts = []
-    figures = [("miou_present", "mIoU over the classes present"), ("confidence", "Mean confidence")]
-    grey = " (grey: ground truth)" if _truth_flicker(content) else ""
-    figures.append(("flicker", f"Labels that change from the frame before; motion is part of it{grey}"))
-    for key, title in figures:
-        series = _frame_series(content, key)
-        if key == "flicker":
-            series += _truth_flicker(content)
-        if any(y is not None for one in series for _, y in one.points):
-            chart = line_chart(series, "seconds of the drive", title, lambda value: f"{100 * value:g} %")
-            charts.append(f"<h3>{title}</h3>{chart}")
-    bright = _brightness(content)
-    charts.append(f"<h3>Brightness of the camera image, 0 to 255</h3>{bright}")
-    names = [(one.name, one.color) for one in _frame_series(content, "confidence")]
-    return _section("Over time", "", parts.legend(names) if len(names) > 1 else "", *charts)
+def _confusion(model: Json) -> Any:
+    """The confusion matrix with rows in percent, classes that do not occur left out."""
+    scores, names = model["scores"], classes_of(model).names
+    if scores is None:
+        return None
+    counts, absent = scores["confusion_matrix"]["pixels"], set(scores["classes_absent"])
+    rows = [index for index, name in enumerate(names) if name not in absent]
+    shares = [[pixels / max(sum(counts[index]), 1) for pixels in counts[index]] for index in rows]
+    shown = [names[index] for index in rows]
+    figure = matrix(shares, shown, [*names, "unknown"])
+    return figure_div(figure, f"Confusion matrix of {model['name']}", matrix_height(shown))
 
 
-def _frame_series(content: Json, key: str) -> list[Series]:
-    """One line a model and topic; a frame without the figure is a gap."""
-    seconds, several = _seconds(content), len(content["ground_truth"]) > 1
-    shades, series = cycle(_SHADES), []
-    for model in content["models"]:
-        for topic in content["ground_truth"]:
-            frames = [(i, f) for i, f in enumerate(content["frames"]) if f["topic"] == topic]
-            points = [(seconds[i], f.get("models", {}).get(model["name"], {}).get(key)) for i, f in frames]
-            name = f"{model['name']}, {topic}" if several else model["name"]
-            series.append(Series(name, next(shades), points))
-    return series
-
-
-def _truth_flicker(content: Json) -> list[Series]:
-    """How much of the ground truth changes: what is left of a model's flicker without it is the model's own."""
-    seconds = _seconds(content)
-    points = [(seconds[i], f.get("ground_truth_flicker")) for i, f in enumerate(content["frames"])]
-    known = any(value is not None for _, value in points)
-    return [Series("ground truth", "#8d98a4", points)] if known and len(content["ground_truth"]) == 1 else []
-
-
-def _brightness(content: Json) -> str:
-    seconds = _seconds(content)
-    series = [
-        Series(
-            topic,
-            color,
-            [(seconds[i], f.get("brightness")) for i, f in enumerate(content["frames"]) if f["topic"] == topic],
-        )
-        for topic, color in zip(content["ground_truth"], cycle(("#68727d", "#a08a3c", "#5d8a8a")), strict=False)
-    ]
-    return line_chart(series, "seconds of the drive", "brightness", lambda value: f"{value:g}")
-
-
-def _latency(content: Json) -> str:
+def _histogram(content: Json) -> Any:
     times = content["timing"]["models"]
-    seconds = _seconds(content)
-    labelled = [i for i, frame in enumerate(content["frames"]) if "models" in frame]
     values = [(name, color, one["frames_ms"]) for (name, one), color in zip(times.items(), COLORS, strict=False)]
-    lines = [Series(n, c, [(seconds[i], t) for i, t in zip(labelled, all_, strict=True)]) for n, c, all_ in values]
-    tables = "".join(
-        f"<div>{f'<h3>{escape(name)}</h3>' if len(times) > 1 else ''}{parts.stage_table(one['stages_ms'])}</div>"
-        for name, one in times.items()
-    )
-    note = "Milliseconds from message to labels, one frame after the other, without DDS: decoding, network, labels. "
-    note += "What a vehicle sees is more: that is what --live measures."
-    return _section(
-        "Compute time",
-        note,
-        parts.legend([(name, color) for name, color, _ in values]) if len(values) > 1 else "",
-        "<h3>How often, in ms a frame</h3>",
-        histogram(values, "ms a frame"),
-        "<h3>Over time, ms</h3>",
-        line_chart(lines, "seconds of the drive", "ms a frame", lambda value: f"{value:g}"),
-        f'<div class="two">{tables}</div>',
-    )
+    return figure_div(histogram(values, "ms a frame"), "Frames by compute time", 260)
 
 
-def _live(content: Json) -> str:
-    live = content["timing"].get("live")
-    if live is None:
-        return ""
-    topic, node = escape(live["topic"]), escape(live["node"])
-    note = (
-        f"{topic} replayed at {live['rate']:g}x through DDS to {node}, stamped anew. Latency: from sending a frame to "
-    )
-    note += "the arrival of its label here. Age: from the frame's stamp, the camera's own delay in the bag included."
-    tiles = [tile(f"{live['labelled']} / {live['sent']}", "", "frames came back labelled", LIVE_COLOR)]
-    latency, age = live["latency_ms"], live["age_ms"]
-    if latency:
-        tiles.append(tile(ms(latency["p50"]), "ms", f"latency (median); p99 {ms(latency['p99'])} ms", LIVE_COLOR))
-        tiles.append(tile(ms(age["p99"]), "ms", f"age of a label (p99); worst {ms(age['max'])} ms", LIVE_COLOR))
-        same = f"{live['identical_to_replay']} / {live['labelled']}"
-        tiles.append(tile(same, "", "labels equal the replay's, bit for bit", LIVE_COLOR))
-    drops = [parts.row([why, str(count)]) for why, count in live["dropped"].items()]
-    drops.append(parts.row(["all frames without a label", str(live["sent"] - live["labelled"])], "sum first"))
-    charts = []
-    if latency:
-        came = [f["latency_ms"] for f in live["frames"] if f["latency_ms"] is not None]
-        points = [(f["sent_s"], f["latency_ms"]) for f in live["frames"]]
-        bars = histogram([("live", LIVE_COLOR, came)], "ms from sent to labelled")
-        dots = [Series("live", LIVE_COLOR, points, joined=False)]
-        chart = line_chart(dots, "seconds of the replay", "ms", lambda value: f"{value:g}")
-        charts += ["<h3>Latency: how often, in ms</h3>", bars]
-        charts += ["<h3>Latency over time, ms; red: frames without a label</h3>", chart]
-    table = parts.table(["why a frame got no label", "frames"], drops)
-    drops_html = f'<div class="narrow"><h3>Drops</h3>{table}</div>'
-    if live["dropped"]["lost before the node"] and not live["fastdds_profile"]:
-        hint = "This replay ran without the Fast DDS profile for large images (FASTDDS_DEFAULT_PROFILES_FILE)."
-        drops_html += f'<p class="note">{hint}</p>'
-    return _section("Live replay", note, f'<div class="tiles">{"".join(tiles)}</div>', *charts, drops_html)
+def _worst(worst: WorstFrame, frame: Json, seconds: float) -> dict[str, Any]:
+    kind = "mIoU" if frame["ground_truth"] else "confidence"
+    text = f"at {seconds:.2f} s on {frame['topic']}, stamp {frame['stamp_ns']}: {kind} {percent(worst.score)}"
+    pictures = [
+        {
+            "title": title.text,
+            "alt": f"{title.text} of frame {worst.index}",
+            "source": data_uri(data),
+            "labels": title.text.startswith(("labels", "error", "ground truth")),
+            "of": None,
+        }
+        for title, data in worst.pictures.items()
+    ]
+    return {"index": worst.index, "text": text, "pictures": pictures}
 
 
-def _worst(content: Json, model: Json, worst: Sequence[WorstFrame]) -> str:
-    if not worst:
-        return ""
-    seconds, frames = _seconds(content), content["frames"]
-    blocks = [parts.worst_frame(one, frames[one.index], seconds[one.index]) for one in worst]
-    if frames[worst[0].index]["ground_truth"]:
-        note = "Lowest mIoU first. Error: red is wrong, green is right, black has no ground truth."
-    else:
-        note = "Lowest mean confidence first, as there is no ground truth. Confidence: blue is unsure, yellow is sure."
-    return _section(
-        f"Worst frames of {escape(model['name'])}", note, parts.class_legend(parts.classes_of(model)), *blocks
-    )
-
-
-def _facts(content: Json) -> str:
-    blocks = [f"<div><h3>Model {escape(model['name'])}</h3>{_model_facts(model)}</div>" for model in content["models"]]
-    machine, timing = content["machine"], content["timing"]
-    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
-    pairs = [(key, machine[key]) for key in ("cpu", "cores", "system", "python")]
-    pairs += [("packages", packages), ("evaluated", f"{timing['started']}, {timing['seconds']:.1f} s")]
-    pairs.append(("load average", f"{timing['load_average']:g} at the end of it"))
-    blocks.append(f"<div><h3>Machine</h3>{parts.facts(pairs)}</div>")
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in content["bag"]["notes"])
-    rows = [parts.row([name, one["type"], str(one["messages"])]) for name, one in content["bag"]["topics"].items()]
-    bag = f"<h3>Topics of the bag</h3>{notes}{parts.table(['topic', 'type', 'messages'], rows)}"
-    return _section("Model, machine, bag", "", f'<div class="two">{"".join(blocks)}</div>', bag)
-
-
-def _model_facts(model: Json) -> str:
+def _facts(model: Json) -> list[tuple[str, str]]:
     about = model["model"]
     metadata, settings = about["metadata"], about["settings"]
     size = settings["input_size"] or metadata["input_size"]
     weights = f"{settings['reweight']}, std {settings['reweight_std']:g}"
     metrics = ", ".join(f"{name} {value:g}" for name, value in metadata["metrics"].items())
-    return parts.facts(
-        [
-            ("file", about["file"]),
-            ("network", f"{metadata['arch']}, {metadata['backbone']}, {metadata['precision']}"),
-            ("input", "the camera's size" if size is None else f"{size[1]} x {size[0]}"),
-            ("runs on", f"{about['backend']}, {about['device']}"),
-            ("re-weighting", weights),
-            ("minimum confidence", f"{settings['min_confidence']:g}"),
-            ("weights", metadata["source"] or "unknown"),
-            *([("its own figures", metrics)] if metrics else []),
-            *(
-                (f"labels of {topic}", f"SHA-256 {one['labels_sha256'][:32]}...")
-                for topic, one in model["topics"].items()
-            ),
-        ]
-    )
+    return [
+        ("file", about["file"]),
+        ("network", f"{metadata['arch']}, {metadata['backbone']}, {metadata['precision']}"),
+        ("input", "the camera's size" if size is None else f"{size[1]} x {size[0]}"),
+        ("runs on", f"{about['backend']}, {about['device']}"),
+        ("re-weighting", weights),
+        ("minimum confidence", f"{settings['min_confidence']:g}"),
+        ("weights", metadata["source"] or "unknown"),
+        *([("its own figures", metrics)] if metrics else []),
+        *((f"labels of {topic}", f"SHA-256 {one['labels_sha256'][:32]}...") for topic, one in model["topics"].items()),
+    ]
 
 
-def _footer(content: Json) -> str:
-    about = f"{content['format']}, dannet_ros {content['version']}; every figure is also in metrics.json."
-    return f"<footer>{escape(about)}</footer>"
-
-
-def _seconds(content: Json) -> dict[int, float]:
-    """Time of recording of each frame, from the first one's."""
-    frames: Sequence[Any] = content["frames"]
-    first = min((frame["recorded_ns"] for frame in frames), default=0)
-    return {index: (frame["recorded_ns"] - first) / 1e9 for index, frame in enumerate(frames)}
+def _machine(content: Json) -> list[tuple[str, object]]:
+    machine, timing = content["machine"], content["timing"]
+    return [
+        *((key, machine[key]) for key in ("cpu", "cores", "system", "python")),
+        ("packages", ", ".join(f"{name} {number}" for name, number in machine["packages"].items())),
+        ("evaluated", f"{timing['started']}, {timing['seconds']:.1f} s"),
+        ("load average", f"{timing['load_average']:g} at the end of it"),
+    ]

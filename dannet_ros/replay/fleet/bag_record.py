@@ -98,7 +98,7 @@ def write_pictures(folder: Path, models: Sequence[ModelScore]) -> dict[str, list
     return {
         model.name: [
             {"index": one.index, "score": one.score,
-             "pictures": {title: _write_picture(folder, f"{number}_{one.index}_{place}", data)
+             "pictures": {title.text: _write_picture(folder, f"{number}_{one.index}_{place}", data)
                           for place, (title, data) in enumerate(one.pictures.items())}}
             for one in model.worst
         ]

@@ -178,7 +178,7 @@ def _evaluate(task: BagTask) -> Outcome:
         if (bag_files(task.bag), inputs_state(settings)) != (files, inputs):
             raise BagError(f"{task.bag}: the bag, a model or labels were changed meanwhile: evaluate it again")
         done.write(made)
-        worst = write_pictures(made, done.models)
+        worst = write_pictures(made, done.evaluation.models)
         seconds, host = round(time.perf_counter() - begin, 3), socket.gethostname()
         ran = {"seconds": seconds, "machine": host, "threads": task.threads}
         record = BagRecord(str(task.bag), sha256, files, task.expected, worst=worst, ran=ran)

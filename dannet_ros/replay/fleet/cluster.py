@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from dannet_core.errors import DannetError, SettingsError, first_line, require
 from dannet_ros.replay.fleet.workers import Died
 
 INSTALL_RAY: Final = "pip install 'dannet_ros[ray]'"
+_CONNECT_S: Final = 10.0
 _PATIENCE_S: Final = 20.0
 """How long tasks that are told to stop may take for their frames in work."""
 
@@ -38,6 +40,7 @@ class Cluster:
         ray = require("ray", "evaluate bags on a cluster", INSTALL_RAY)
         self._ray: Any = ray
         self._running: dict[Any, str] = {}
+        _require_open(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
         except Exception as error:
@@ -89,6 +92,17 @@ class Cluster:
             return Died(f"could not begin: {first_line(error.cause or error)}")
         except errors.RayError as error:
             return Died(f"is gone: {type(error).__name__}: {first_line(error)}")
+
+
+def _require_open(address: str) -> None:
+    """Ray tries for minutes to reach what is not there."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"ray: no cluster at {address}: {first_line(error)}: ray start --head") from error
 
 
 def _demands(ray: Any, device: str, threads: int) -> tuple[dict[str, Any], int]:

@@ -16,6 +16,7 @@ from dannet_core.errors import DannetError
 from dannet_core.folders import files_below
 from dannet_core.inference.backends import SUFFIX_OF_BACKEND
 from dannet_core.inference.engine_file import side_file
+from dannet_core.report.page import page_missing
 from dannet_core.settings import to_plain
 from dannet_ros.replay.bag_options import Settings
 from dannet_ros.replay.frame_scores import ModelScore
@@ -78,7 +79,11 @@ def inputs_state(settings: Settings) -> list[Any]:
 
 @cache
 def _software() -> tuple[tuple[str, str], ...]:
-    found = [("dannet_ros", dannet_core.__version__), ("its code", _code())]
+    found = [
+        ("dannet_ros", dannet_core.__version__),
+        ("its code", _code()),
+        ("pages", "no" if page_missing() else "yes"),
+    ]
     for name in _PACKAGES:
         try:
             found.append((name, version(name)))
@@ -88,7 +93,7 @@ def _software() -> tuple[tuple[str, str], ...]:
 
 
 def software_here() -> Plain:
-    """Versions of what computes, by package; of this package the bytes of its code too."""
+    """Versions of what computes, by package; of this package its code too, and whether it can write pages."""
     return dict(_software())
 
 

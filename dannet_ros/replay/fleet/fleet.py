@@ -20,6 +20,7 @@ from dannet_core.errors import BackendError, OutputError, SettingsError
 from dannet_core.evaluation.report import prepare_folder
 from dannet_core.file_lock import locked
 from dannet_core.program import EXIT_INTERRUPTED
+from dannet_core.report.page import page_missing, write_page
 from dannet_ros.replay.bag_evaluation import stop_flag
 from dannet_ros.replay.bag_options import Settings
 from dannet_ros.replay.bag_reading import BagError
@@ -29,10 +30,11 @@ from dannet_ros.replay.fleet.bag_search import FoundBags
 from dannet_ros.replay.fleet.bag_task import BagTask, Place, evaluate_task, try_models
 from dannet_ros.replay.fleet.cluster import Cluster, threads_on_cluster
 from dannet_ros.replay.fleet.fingerprint import bag_files, fingerprint, inputs_state, software_here
+from dannet_ros.replay.fleet.page import render
 from dannet_ros.replay.fleet.processes import Processes
 from dannet_ros.replay.fleet.summary import BAGS_NAME, FAILED, FORMAT, NOT_DONE, FleetSummary, summary_text
 from dannet_ros.replay.fleet.workers import Died, Workers
-from dannet_ros.replay.one_bag import REPORT_NAME
+from dannet_ros.replay.one_bag import REPORT_NAME, warn_without_page
 
 ATTEMPTS: Final = 3
 """Workers that may die of one bag before it is given up."""
@@ -53,6 +55,7 @@ def evaluate_fleet(settings: Settings, found: FoundBags) -> int:
         DannetError: a setting or a model is wrong, or no bag at all could be evaluated.
     """
     _check(settings, found)
+    warn_without_page()
     prepare_folder(settings.out / BAGS_NAME)
     with locked(settings.out / _LOCK, _refuse_second(settings.out)):
         _remove_half_done(settings.out)
@@ -146,9 +149,13 @@ class Fleet:
             first = next(iter(self.failed))
             raise BagError(f"none of {len(self._bags)} bags could be evaluated, {first} because: {self.failed[first]}")
         content = {**summary.content(self._found, interrupted), "timing": self._timing()}
+        pages = page_missing() is None
+        if pages:
+            write_page(out / REPORT_NAME, render(content, summary, out))
         write_json(out / JSON_NAME, content)
         print(summary_text(content))
-        print(f"wrote {out / REPORT_NAME}, {out / JSON_NAME}, {out / BAGS_NAME}/")
+        names = [*([REPORT_NAME] if pages else []), JSON_NAME, f"{BAGS_NAME}/"]
+        print(f"wrote {', '.join(f'{out}/{name}' for name in names)}")
         if interrupted:
             return EXIT_INTERRUPTED
         return EXIT_SOME if self.failed or self._found.problems else 0

@@ -12,13 +12,13 @@ import numpy as np
 
 from dannet_core import __version__
 from dannet_core.evaluation.confusion import ConfusionMatrix
-from dannet_core.evaluation.report import scores
+from dannet_core.evaluation.scores import scores
 from dannet_ros.replay.bag_report import JSON_NAME
 from dannet_ros.replay.fleet.bag_record import BagRecord
 from dannet_ros.replay.fleet.bag_search import FoundBag, FoundBags
 from dannet_ros.replay.frame_scores import spread
 from dannet_ros.replay.one_bag import REPORT_NAME
-from dannet_ros.replay.report_parts import classes_of
+from dannet_ros.replay.report_page import classes_of
 
 FORMAT: Final = "dannet_ros evaluate_bag fleet 1"
 BAGS_NAME: Final = "bags"

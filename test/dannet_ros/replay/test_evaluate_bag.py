@@ -291,10 +291,12 @@ class _Page(HTMLParser):
         self.open: list[str] = []
         self.sources: list[str] = []
         self.tags: list[str] = []
+        self.data: dict[str, Any] = {}
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.sources += [value or "" for name, value in attributes if name in ("src", "href")]
+        self._island = dict(attributes).get("id") if tag == "script" else None
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -302,22 +304,82 @@ class _Page(HTMLParser):
         if tag not in self.VOID:
             assert self.open.pop() == tag
 
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script" and self._island:
+            self.data[self._island] = json.loads(data)
+
+
+def read_page(path: Path) -> tuple[str, _Page]:
+    text, page = path.read_text(encoding="utf-8"), _Page()
+    page.feed(text)
+    return text, page
+
 
 def test_the_report_is_one_whole_page_with_everything_inside(tiny_onnx: Path, bag: Path, tmp_path: Path) -> None:
     content = evaluate(bag, tiny_onnx, tmp_path / "out", "--worst", "2")
-    text = (tmp_path / "out" / "report.html").read_text()
-    page = _Page()
-    page.feed(text)
+    text, page = read_page(tmp_path / "out" / "report.html")
     assert page.open == []
-    assert len(page.sources) == 2 * 4
-    assert all(source.startswith("data:image/") for source in page.sources)
-    assert "script" not in page.tags
-    assert page.tags.count("svg") == 7
+    pictures = [source for source in page.sources if not source.startswith("#frame=")]
+    assert len(pictures) == 2 * 4
+    assert all(source.startswith("data:image/") for source in pictures)
+    assert page.tags.count("svg") == 0
+    assert text.count('class="chart"') == 4  # drive, confusion, compute time; and the rule that looks for charts
+    assert text.count("plotly.js v") == 1
     (model,) = content["models"]
     assert f"{100 * model['scores']['miou_present']:.2f} %" in text
     worst = sorted(range(COUNT), key=lambda i: content["frames"][i]["models"]["tiny"]["miou_present"])[:2]
     assert model["worst_frames"] == worst
     assert f"<b>frame {worst[0]}</b>" in text
+
+
+def test_the_report_has_every_frame_with_its_figures_and_pictures(tiny_onnx: Path, bag: Path, tmp_path: Path) -> None:
+    content = evaluate(bag, tiny_onnx, tmp_path / "out")
+    _, page = read_page(tmp_path / "out" / "report.html")
+    data = page.data["explorer-data"]
+    assert data["frames"]["number"] == list(range(COUNT))
+    assert data["frames"]["stamp"] == [str(frame["stamp_ns"]) for frame in content["frames"]]
+    (figures,) = data["frames"]["models"]
+    for key, of in (("miou", "miou_present"), ("confidence", "confidence"), ("flicker", "flicker")):
+        expected = [frame["models"]["tiny"][of] for frame in content["frames"]]
+        assert [None if one is None else pytest.approx(one, rel=1e-3) for one in figures[key]] == expected
+    assert figures["ms"] == pytest.approx(content["timing"]["models"]["tiny"]["frames_ms"], rel=1e-3)
+    assert [title["title"] for title in data["pictures"]["titles"]] == ["camera", "ground truth", "labels", "error"]
+    assert [len(pictures) for pictures in data["pictures"]["frames"].values()] == [4] * COUNT
+
+
+def test_without_the_report_packages_everything_else_is_written(tiny_onnx: Path, bag: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = f"""
+        import sys
+        class Block:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in ("jinja2", "plotly", "matplotlib"):
+                    raise ImportError("blocked: " + name, name=name.split(".")[0])
+        sys.meta_path.insert(0, Block())
+        from dannet_ros.replay.__main__ import main
+        sys.exit(main(["evaluate_bag", {str(bag)!r}, "--model", {str(tiny_onnx)!r}, "--out", {str(out)!r}]))
+        """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if "report.html" in line]
+    assert said.endswith("cannot be imported: pip install 'dannet_ros[report]'")
+    assert "report.html" not in done.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["bag", "metrics.json"]
+    assert timeless(results(out)) == timeless(evaluate(bag, tiny_onnx, tmp_path / "other"))
+
+
+def test_names_that_are_html_are_shown_and_not_run(bags, tiny_onnx: Path, tmp_path: Path) -> None:
+    model = tmp_path / "<img src=x onerror=alert(1)>.onnx"
+    model.write_bytes(tiny_onnx.read_bytes())
+    bag = bags.write(tmp_path / "<b>drive", bags.frames(2), bags.labels(2))
+    evaluate(bag, model, tmp_path / "out", "--compare", str(tiny_onnx), "--write-bag", "none")
+    text, page = read_page(tmp_path / "out" / "report.html")
+    assert page.open == []
+    assert "<img src=x" not in text
+    assert "<h1>&lt;b&gt;drive</h1>" in text
+    assert page.data["explorer-data"]["models"] == [model.stem, "tiny"]
+    assert all(source.startswith(("data:image/", "#frame=")) for source in page.sources)
 
 
 def test_interrupted_it_keeps_what_was_done(bags, tiny_onnx: Path, tmp_path: Path) -> None:
