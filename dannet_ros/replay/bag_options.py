@@ -33,7 +33,9 @@ class Settings:
     min_confidence: float = option("pixels below this likelihood become unknown", 0.0, limits=(0, 1))
     input_size: tuple[int, int] | None = option("height and width in pixels the network runs at", None)
     device: str = option("auto, cpu, cuda or cuda:N", "auto")
-    threads: int = option("CPU threads; 0 = one per core; of several bags at a time, their share", 0, limits=(0, 1024))
+    threads: int = option(
+        "CPU threads; 0 = one per core, and with --jobs or --ray one for each bag", 0, limits=(0, 1024)
+    )
     tone: str = option("samples of 16 bits to 8, as the node's", DEFAULT_TONE, choices=TONES)
     bit_depth: int = option("of their bits, how many count, 9 to 16; 0 = found as they come", 0, limits=(0, MAX_DEPTH))
     worst: int = option("how many of the worst frames to show", 6, limits=(0, 100))

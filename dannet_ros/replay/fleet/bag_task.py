@@ -60,7 +60,6 @@ class BagTask:
         place: see `Place`.
         expected: see `dannet_ros.replay.fleet.fingerprint.fingerprint`.
         inputs: see `inputs_state`.
-        threads: CPU threads it may use.
         again: do it even where its result is there.
     """
 
@@ -70,13 +69,7 @@ class BagTask:
     place: Place
     expected: Plain
     inputs: list[Any]
-    threads: int
     again: bool
-
-    @property
-    def share(self) -> Settings:
-        """The settings with its number of threads."""
-        return replace(self.settings, threads=self.threads)
 
 
 @dataclass(frozen=True)
@@ -111,8 +104,8 @@ def _answer(task: BagTask, work: Callable[[BagTask], Outcome]) -> Outcome:
     before = cv2.getNumThreads()
     try:
         with _in_place(task.place):
-            if task.threads:
-                cv2.setNumThreads(task.threads)
+            if task.settings.threads:
+                cv2.setNumThreads(task.settings.threads)
             return work(task)
     except DannetError as error:
         return Outcome(str(error))
@@ -126,7 +119,7 @@ def _answer(task: BagTask, work: Callable[[BagTask], Outcome]) -> Outcome:
 
 
 def _try_models(task: BagTask) -> Outcome:
-    with opened_models(task.share) as models:
+    with opened_models(task.settings) as models:
         common_classes(task.settings, models)
         return Outcome(runs_on=describe(models))
 
@@ -171,7 +164,7 @@ def _evaluate(task: BagTask) -> Outcome:
         made.mkdir()
         with _scratch(made.parent):
             done = evaluate(
-                task.bag, task.share, made, on_models=lambda models: _require_same(models, task), quiet=True
+                task.bag, task.settings, made, on_models=lambda models: _require_same(models, task), quiet=True
             )
         if done.content["interrupted"]:
             raise KeyboardInterrupt
@@ -180,7 +173,7 @@ def _evaluate(task: BagTask) -> Outcome:
         done.write(made)
         worst = write_pictures(made, done.evaluation.models)
         seconds, host = round(time.perf_counter() - begin, 3), socket.gethostname()
-        ran = {"seconds": seconds, "machine": host, "threads": task.threads}
+        ran = {"seconds": seconds, "machine": host, "threads": settings.threads}
         record = BagRecord(str(task.bag), sha256, files, task.expected, worst=worst, ran=ran)
         record.of_folder(made).write(made)
     return Outcome()

@@ -123,8 +123,3 @@ def _demands(ray: Any, device: str, threads: int) -> tuple[dict[str, Any], int]:
     room = sum(int(one["CPU"] // threads) for one in fitting)
     options = {"num_cpus": threads, "num_gpus": int(on_gpu), "scheduling_strategy": "SPREAD"}
     return options, min(room, gpus) if on_gpu else room
-
-
-def threads_on_cluster(asked: int) -> int:
-    """CPUs for each call where none are asked for: one, so that bags fill the cluster."""
-    return asked or 1

@@ -38,7 +38,7 @@ def fingerprint(settings: Settings, software: Plain, runs_on: Sequence[Plain]) -
     """Everything but the bag that its result depends on.
 
     Args:
-        settings: as they were given: a number of threads that was found and not asked for is not part of it.
+        settings: of the evaluation; its number of threads too changes single pixels.
         software: see `software_here`.
         runs_on: see `describe`.
 

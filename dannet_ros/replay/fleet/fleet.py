@@ -28,7 +28,7 @@ from dannet_ros.replay.bag_report import JSON_NAME, write_json
 from dannet_ros.replay.fleet.bag_record import BagRecord, is_free, read_record
 from dannet_ros.replay.fleet.bag_search import FoundBags
 from dannet_ros.replay.fleet.bag_task import BagTask, Place, evaluate_task, try_models
-from dannet_ros.replay.fleet.cluster import Cluster, threads_on_cluster
+from dannet_ros.replay.fleet.cluster import Cluster
 from dannet_ros.replay.fleet.fingerprint import bag_files, fingerprint, inputs_state, software_here
 from dannet_ros.replay.fleet.page import render
 from dannet_ros.replay.fleet.processes import Processes
@@ -59,12 +59,12 @@ def evaluate_fleet(settings: Settings, found: FoundBags) -> int:
     prepare_folder(settings.out / BAGS_NAME)
     with locked(settings.out / _LOCK, _refuse_second(settings.out)):
         _remove_half_done(settings.out)
-        threads = _threads(settings, len(found.bags))
-        workers = _open_workers(settings, threads, len(found.bags))
+        settings = replace(settings, threads=_threads(settings))
+        workers = _open_workers(settings, len(found.bags))
         try:
             with stop_flag() as stop:
                 fleet = Fleet(settings, found, workers, stop)
-                fleet.prepare(threads)
+                fleet.prepare()
                 fleet.go_through()
                 workers.stop()
                 return fleet.finish()
@@ -93,18 +93,15 @@ class Fleet:
         self.attempts: Counter[str] = Counter()
         self._started, self._begin = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
 
-    def prepare(self, threads: int) -> None:
+    def prepare(self) -> None:
         """Open the models once, and find what is done already.
-
-        Args:
-            threads: CPU threads for each bag.
 
         Raises:
             DannetError: the models cannot be opened, or are not of the same classes.
         """
         settings, software = self._settings, software_here()
         place, inputs = Place(str(Path.cwd()), software), inputs_state(settings)
-        blank = BagTask(Path(), Path(), settings, place, {}, inputs, threads, settings.overwrite)
+        blank = BagTask(Path(), Path(), settings, place, {}, inputs, settings.overwrite)
         expected = fingerprint(settings, software, self._try_models(blank))
         for bag in self._found.bags:
             out = settings.out / BAGS_NAME / bag.name
@@ -275,16 +272,17 @@ def _remove_half_done(out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _threads(settings: Settings, bags: int) -> int:
-    """CPU threads for each bag; 0 = as for one bag alone."""
-    if settings.ray is not None:
-        return threads_on_cluster(settings.threads)
-    jobs = min(settings.jobs or 1, bags)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return settings.threads or (max(1, cores // jobs) if jobs > 1 else 0)
+def _threads(settings: Settings) -> int:
+    """CPU threads for each bag, 0 = as for one bag alone.
+
+    One of a bag among others, however many are done at a time: another number of threads moves single pixels
+    (OpenVINO's of one thread are not those of two), and `--jobs` is to change no score.
+    """
+    alone = settings.jobs is None and settings.ray is None
+    return settings.threads or (0 if alone else 1)
 
 
-def _open_workers(settings: Settings, threads: int, bags: int) -> Workers:
+def _open_workers(settings: Settings, bags: int) -> Workers:
     if settings.ray is not None:
-        return Cluster(settings.ray, settings.device, threads, settings.jobs)
-    return Processes(min(settings.jobs or 1, bags), threads)
+        return Cluster(settings.ray, settings.device, settings.threads, settings.jobs)
+    return Processes(min(settings.jobs or 1, bags), settings.threads)

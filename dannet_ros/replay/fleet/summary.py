@@ -117,7 +117,7 @@ class FleetSummary:
             total.offer(bag.name, content["frames"], record)
         if content.get("agreement"):
             self._agreements.append((content["agreement"]["mean"], len(labelled)))
-        self._machines[content["machine"]["cpu"]] += 1
+        self._machines["{cpu}, {cores} cores".format(**content["machine"])] += 1
         self.rows.append(_row(bag, content, record))
 
     def leave_out(self, bag: FoundBag, status: str, why: str) -> None:
@@ -175,7 +175,7 @@ class FleetSummary:
             notes.append(f"no ground truth in {', '.join(without)}: the scores are of the other bags")
         if len(self._machines) > 1:
             kinds = ", ".join(f"{cpu} ({bags} bags)" for cpu, bags in sorted(self._machines.items()))
-            notes.append(f"evaluated on different processors, which may round differently: {kinds}")
+            notes.append(f"evaluated on different machines, which may round differently: {kinds}")
         return notes
 
 

@@ -40,8 +40,8 @@ def test_a_worker_of_the_cluster_killed_in_the_middle_changes_nothing(
     fleets, cluster: Any, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     folder, out = fleets.write(tmp_path / "night", [3, 300, 3, 3]), tmp_path / "out"
-    assert main(fleets.arguments([folder], tiny_onnx, tmp_path / "serial", "--threads", "1")) == 0
-    command = fleets.arguments([folder], tiny_onnx, out, "--threads", "1", "--ray", cluster.address)
+    assert main(fleets.arguments([folder], tiny_onnx, tmp_path / "serial", "--jobs", "1")) == 0
+    command = fleets.arguments([folder], tiny_onnx, out, "--ray", cluster.address)
     with fleets.started(command) as process:
         fleets.kill_worker(process, out, "drive_01")
         _, errors = process.communicate(timeout=500)

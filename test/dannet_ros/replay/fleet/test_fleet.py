@@ -68,8 +68,8 @@ def test_twelve_bags_one_of_them_damaged(fleets, evaluate, tiny_onnx: Path, tmp_
 
 def test_each_bags_result_is_that_of_the_bag_alone(fleets, evaluate, folder: Path, tiny_onnx, tmp_path: Path) -> None:
     evaluate(folder, tmp_path / "out", "--jobs", "2")
-    drive = folder / "drive_01"
-    assert main(["evaluate_bag", str(drive), "--model", str(tiny_onnx), "--out", str(tmp_path / "one")]) == 0
+    one = ["evaluate_bag", str(folder / "drive_01"), "--model", str(tiny_onnx), "--out", str(tmp_path / "one")]
+    assert main(one) == 0
     assert fleets.timeless(tmp_path / "out" / "bags" / "drive_01") == fleets.timeless(tmp_path / "one")
     with open_bag(tmp_path / "out" / "bags" / "drive_01" / "bag") as some, open_bag(tmp_path / "one" / "bag") as one:
         assert list(some.raw(list(some.kinds))) == list(one.raw(list(one.kinds)))
@@ -106,7 +106,7 @@ def test_one_after_the_other_and_two_at_a_time_give_the_same(fleets, evaluate, f
 
 def test_a_worker_killed_in_the_middle_changes_nothing(fleets, evaluate, tiny_onnx: Path, tmp_path: Path) -> None:
     folder, out = fleets.write(tmp_path / "night", [3, 300, 3]), tmp_path / "out"
-    evaluate(folder, tmp_path / "serial")
+    evaluate(folder, tmp_path / "serial", "--jobs", "1")
     with fleets.started(fleets.arguments([folder], tiny_onnx, out, "--jobs", "2")) as process:
         killed = fleets.kill_worker(process, out, "drive_01")
         _, errors = process.communicate(timeout=300)
@@ -171,7 +171,7 @@ def test_workers_do_not_outlive_a_program_that_was_killed(fleets, evaluate, tiny
 
 def test_what_is_done_is_not_done_again(fleets, evaluate, folder: Path, tmp_path: Path, bags, capsys: Any) -> None:
     out = tmp_path / "out"
-    first = evaluate(folder, out)
+    first = evaluate(folder, out, "--jobs", "1")
     before = {path: path.stat().st_mtime_ns for path in out.glob("bags/*/*")}
     bags.write(folder / "drive_99", bags.frames(COUNT, seed=99), bags.labels(COUNT, seed=99))
     second = evaluate(folder, out, "--jobs", "2")
@@ -180,7 +180,7 @@ def test_what_is_done_is_not_done_again(fleets, evaluate, folder: Path, tmp_path
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert second["bags_evaluated"] == 4
     assert "drive_00: done already" in capsys.readouterr().out
-    assert evaluate(folder, out, "--overwrite")["timing"]["kept"] == []
+    assert evaluate(folder, out, "--jobs", "1", "--overwrite")["timing"]["kept"] == []
 
 
 @pytest.mark.usefixtures("inline")
