@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -405,3 +406,19 @@ sys.exit(main(["evaluate_bag", {str(folder)!r}, "--model", {str(tiny_onnx)!r}, "
     (line,) = done.stderr.strip().splitlines()
     assert "ray is needed to evaluate bags on a cluster" in line
     assert "pip install 'dannet_ros[ray]'" in line
+
+
+@pytest.mark.usefixtures("inline")
+def test_the_guide_names_options_and_keys_that_exist(
+    fleets, evaluate, folder: Path, blind_onnx: Path, tmp_path: Path, capsys: Any
+) -> None:
+    guide = (Path(__file__).parents[4] / "docs" / "evaluate_many_bags.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["evaluate_bag", "--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"(?<![|-])--[a-z][a-z-]+", guide)) <= known
+    content = evaluate(folder, tmp_path / "out", "--compare", str(blind_onnx), "--write-bag", "none")
+    rows = re.findall(r"^\| ((?:`[a-z_]+(?:\[\])?`(?:, )?)+) \|", guide.partition("## What comes out")[2], re.MULTILINE)
+    assert {key for row in rows for key in re.findall(r"[a-z_]+", row)} == set(content) - {"format", "version"}
+    (row,) = re.findall(r"\| `bags\[\]` \| (.+) \|", guide)
+    assert set(re.findall(r"`([a-z_0-9]+)`", row)) - {"evaluated", "failed", "why"} <= set(content["bags"][0])
