@@ -76,7 +76,11 @@ DATA_FILES = [
     ("lib/dannet_core", files("resource/lib/dannet_core/*")),
 ]
 
+# Pages and figures: apart from what a vehicle runs, and beside the bags and the training that are reported.
+REPORT = ["jinja2>=3.0,<4", "plotly>=5.15,<8", "matplotlib>=3.6,<4"]
+
 EXTRAS = {
+    "report": REPORT,
     "ros": [
         "ros-rclpy>=9,<10",
         "ros-rmw-fastrtps-cpp>=9,<10",
@@ -85,9 +89,10 @@ EXTRAS = {
         "ros-diagnostic-msgs>=5,<6",
         "ros-lifecycle-msgs>=2,<3",
         "rosbags>=0.10,<0.12",
+        *REPORT,
     ],
-    "bags": ["rosbags>=0.10,<0.12"],
-    # Evaluates many bags on a cluster; it has no wheels for every Python that this package runs on.
+    "bags": ["rosbags>=0.10,<0.12", *REPORT],
+    # Of `evaluate_bag --ray`: the same version on every machine of the cluster.
     "ray": ["ray>=2.9,<3"],
     "train": [
         "torch>=2.9,<3",
@@ -97,6 +102,7 @@ EXTRAS = {
         "safetensors>=0.5,<1",
         "onnx>=1.17,<2",
         "onnxscript>=0.5,<1",
+        *REPORT,
     ],
     "cpu": ["openvino>=2025.0,<2027", "numba>=0.60,<1"],
     "gpu": ["pycuda>=2024.1"],

@@ -150,8 +150,12 @@ def browser(program: str) -> Iterator[Browser]:
         command = [program, *_QUIET, *_OFFLINE, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
         # The names of the pipe are two numbers, which pass_fds cannot give.
         process = subprocess.Popen(
-            command, preexec_fn=pipes, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )  # noqa: PLW1509
+            command,
+            preexec_fn=pipes,  # noqa: PLW1509
+            close_fds=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_browser[0])
         os.close(from_browser[1])
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from dannet_core.inference.frame import EXTRA_OUTPUTS
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.metadata import ModelMetadata
+from dannet_core.report.page import page_missing
 from dannet_core.settings import option
 
-DESCRIPTION = "Measures each model in turn; writes OUT (JSON) and the table beside it (.md), and prints the table."
+DESCRIPTION = (
+    "Measures each model in turn; writes OUT (JSON) and beside it the table (.md) and a page (.html); prints the table."
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,11 @@ def run(settings: Settings) -> int:
             failures[name] = str(error)
     measurements = [with_rates(*one) for one in measured]
     written = write_report(settings.out, measurements, failures)
-    print(f"{table(measurements, failures)}\n\nwrote {written} and {written.with_suffix('.md').name}")
+    missing = page_missing()
+    if missing:
+        print(f"dannet benchmark: no page was written: {missing}", file=sys.stderr)
+    names = [str(written), *(written.with_suffix(end).name for end in ([".md"] if missing else [".md", ".html"]))]
+    print(f"{table(measurements, failures)}\n\nwrote {', '.join(names)}")
     return 0 if measurements else 2
 
 

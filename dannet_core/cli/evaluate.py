@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +10,16 @@ from dannet_core.class_set import read_class_set
 from dannet_core.data.registry import DATA_SETS, open_data_sets
 from dannet_core.data.sample import ENCODINGS
 from dannet_core.evaluation.evaluate import evaluate
-from dannet_core.evaluation.report import describe_model, named, prepare_folder, table, write_report
+from dannet_core.evaluation.report import describe_model, left_out, named, prepare_folder, table, write_report
 from dannet_core.evaluation.std_sweep import StdSweep
 from dannet_core.inference.backends import open_backend
 from dannet_core.inference.presets import PRESETS, preset
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.settings import option
 
-DESCRIPTION = "Writes OUT/metrics.json (miou_present, miou_19, iou by class name), OUT/report.md and figures."
+DESCRIPTION = (
+    "Writes OUT/metrics.json (miou_present, miou_19, iou by class name), OUT/report.html, OUT/report.md and figures."
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ def run(settings: Settings) -> int:
         classes = segmenter.metadata.classes if settings.classes is None else read_class_set(settings.classes)
         data_sets = open_data_sets(settings.dataset, settings.root, settings.split or (), settings.labels, classes)
         prepare_folder(settings.out)
+        for line in left_out():
+            print(f"dannet evaluate: {line}", file=sys.stderr)
         results = [evaluate(segmenter, one, sweep=sweep, worst=settings.worst) for one in data_sets]
         model = describe_model(segmenter, settings.model)
     written = write_report(settings.out, results, model)

@@ -1,4 +1,8 @@
-"""A report folder: `metrics.json`, `report.md` and figures. Every file appears whole or not at all, the JSON last."""
+"""A report folder: `metrics.json`, `report.html`, `report.md` and figures.
+
+Every file appears whole or not at all, the JSON last. Without the packages of the extra ``report`` there is no page and
+there are no figures of charts; everything else is written.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,17 @@ from typing import Any, Final
 from dannet_core.atomic_files import write_whole
 from dannet_core.errors import OutputError
 from dannet_core.evaluation.evaluate import Evaluation
-from dannet_core.evaluation.figures import draw_confusion, draw_sweep
+from dannet_core.evaluation.report_page import render_one, render_several
 from dannet_core.evaluation.scores import means, number, scores
-from dannet_core.evaluation.std_sweep import best_std
+from dannet_core.evaluation.std_sweep import best_std, sweep_series
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import write_png
+from dannet_core.report.figures import confusion_figure, figures_missing, save_figure, sweep_figure
+from dannet_core.report.page import page_missing, write_page
 
 METRICS_NAME: Final = "metrics.json"
 REPORT_NAME: Final = "report.md"
+PAGE_NAME: Final = "report.html"
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -101,6 +108,8 @@ def write_report(folder: str | Path, evaluations: Sequence[Evaluation], model: M
         _write_one(prepare_folder(top / name), evaluation, model)
     links = "".join(f"- [{name}]({name}/{REPORT_NAME})\n" for name in by_name)
     _write_text(top / REPORT_NAME, f"{_title(model)}\n{table(by_name)}\n{links}")
+    if not page_missing():
+        write_page(top / PAGE_NAME, render_several(by_name, model, PAGE_NAME))
     return _write_json(top / METRICS_NAME, {"data_sets": {name: metrics(one, model) for name, one in by_name.items()}})
 
 
@@ -140,22 +149,41 @@ def _write_one(folder: Path, evaluation: Evaluation, model: Mapping[str, Any]) -
     parts = [_title(model), f"{len(evaluation.images)} images of {name}.", "", table({name: evaluation})]
     if absent:
         parts.append(f"IoU in percent. Not in these labels: {', '.join(absent)}.\n")
-    write_png(folder / "confusion_matrix.png", draw_confusion(evaluation.confusion.counts, names))
-    parts.append("![confusion matrix](confusion_matrix.png)\n")
+    parts += _draw(folder, evaluation)
     if evaluation.sweep:
-        write_png(folder / "std_sweep.png", draw_sweep(evaluation.sweep))
         parts.append(f"Best std of the re-weighting here: {best_std(evaluation.sweep):g}.\n")
-        parts.append("![mIoU by std](std_sweep.png)\n")
     for rank, worst in enumerate(evaluation.worst, 1):
         write_png(folder / f"worst_{rank}.png", worst.panel)
         parts.append(f"![{worst.name}](worst_{rank}.png)\n")
     _write_text(folder / REPORT_NAME, "\n".join(parts))
+    if not page_missing():
+        write_page(folder / PAGE_NAME, render_one(evaluation, model))
     return _write_json(folder / METRICS_NAME, metrics(evaluation, model))
+
+
+def left_out() -> list[str]:
+    """What `write_report` cannot write on this machine, with the reason, one line each."""
+    reasons = {PAGE_NAME: page_missing(), "figures of charts": figures_missing()}
+    return [f"no {what} will be written: {reason}" for what, reason in reasons.items() if reason]
+
+
+def _draw(folder: Path, evaluation: Evaluation) -> list[str]:
+    """Draw the figures of charts; returns their lines of Markdown."""
+    if figures_missing():
+        return []
+    confusion = confusion_figure(evaluation.confusion.counts, evaluation.classes.names)
+    save_figure(folder / "confusion_matrix.png", confusion)
+    lines = ["![confusion matrix](confusion_matrix.png)\n"]
+    if evaluation.sweep:
+        sweep = sweep_figure(list(evaluation.sweep), sweep_series(evaluation.sweep), best_std(evaluation.sweep))
+        save_figure(folder / "std_sweep.png", sweep)
+        lines.append("![mIoU by std](std_sweep.png)\n")
+    return lines
 
 
 def _remove_report(folder: Path) -> None:
     """Remove an earlier report, which may have had more figures."""
-    for pattern in (METRICS_NAME, REPORT_NAME, "confusion_matrix.png", "std_sweep.png", "worst_[0-9]*.png"):
+    for pattern in (METRICS_NAME, REPORT_NAME, PAGE_NAME, "confusion_matrix.png", "std_sweep.png", "worst_[0-9]*.png"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 

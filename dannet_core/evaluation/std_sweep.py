@@ -92,3 +92,12 @@ class _Watched:
 def best_std(confusions: dict[float, ConfusionMatrix]) -> float:
     """The std with the highest ``miou_present``; the smallest of equals."""
     return max(confusions, key=lambda std: (confusions[std].miou_present, -std))
+
+
+def sweep_series(confusions: dict[float, ConfusionMatrix]) -> dict[str, list[float]]:
+    """Mean IoU 0..1 by std, in the sweep's order, by what the mean is over."""
+    count = len(next(iter(confusions.values())).counts)
+    return {
+        "over the classes present": [one.miou_present for one in confusions.values()],
+        f"over all {count}": [one.miou_all for one in confusions.values()],
+    }

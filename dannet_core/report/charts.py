@@ -39,7 +39,7 @@ _LAYOUT: Final = {
     "paper_bgcolor": "#fff",
     "plot_bgcolor": "#fff",
     "hoverlabel": {"bgcolor": "#fff", "bordercolor": "#aab4bf", "align": "left", "font": {"color": _INK, "size": 12}},
-    "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+    "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
     "colorway": list(COLORS),
 }
 _AXIS: Final = {
@@ -63,6 +63,7 @@ class Line:
         frames: the frame of each point, for pages that show frames; empty = none.
         model: which model's it is, counted from 0; None = no one's.
         joined: False draws the points alone, and a gap as a red mark on the axis.
+        texts: what is said of each point, instead of the line's name; empty = nothing.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Line:
     frames: Sequence[int] = ()
     model: int | None = None
     joined: bool = True
+    texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,13 @@ class Row:
         title: above it, with the unit.
         lines: at least one.
         form: how its values are written, e.g. ``.0%``.
+        from_zero: False where small differences matter more than their share of the whole.
     """
 
     title: str
     lines: Sequence[Line] = field(default_factory=tuple)
     form: str = "~g"
+    from_zero: bool = True
 
 
 def timeline(rows: Sequence[Row], x_title: str) -> Figure:
@@ -101,7 +105,8 @@ def timeline(rows: Sequence[Row], x_title: str) -> Figure:
     for number, row in enumerate(rows):
         domain = [1 - (number + 1 - _BELOW) * height, 1 - (number + _ABOVE) * height]
         axis = "y" if number == 0 else f"y{number + 1}"
-        about = {"domain": domain, "tickformat": row.form, "rangemode": "tozero", "nticks": 5}
+        about = {"domain": domain, "tickformat": row.form, "nticks": 5}
+        about["rangemode"] = "tozero" if row.from_zero else "normal"
         figure.update_layout({f"yaxis{axis[1:]}": {**_AXIS, **about}})
         figure.add_annotation(
             text=plain(row.title), x=0, y=domain[1], xref="paper", yref="paper", xanchor="left", yanchor="bottom",
@@ -228,7 +233,11 @@ def _add_line(figure: Figure, line: Line, axis: str, first: bool) -> None:
         mark = {"color": "#d03b3b", "symbol": "line-ns-open", "size": 10}
         where = {**_points(line, gaps), "y": [0] * len(gaps)}
         figure.add_scatter(
-            **{**common, "hovertemplate": "no label"}, **where, mode="markers", showlegend=False, marker=mark
+            **{**common, "hovertemplate": "no label<extra>%{hovertext}</extra>" if line.texts else "no label"},
+            **where,
+            mode="markers",
+            showlegend=False,
+            marker=mark,
         )
         return
     mode = "lines+markers" if len(line.y) <= _MARKED else "lines"
@@ -242,7 +251,9 @@ def _add_line(figure: Figure, line: Line, axis: str, first: bool) -> None:
 
 
 def _hover(line: Line) -> str:
-    return "%{text}<extra></extra>" if line.frames else "%{y}<extra>%{fullData.name}</extra>"
+    if line.frames:  # the page fills in the text
+        return "%{text}<extra></extra>"
+    return "%{y:.4~g}<extra>%{hovertext}</extra>" if line.texts else "%{y:.4~g}<extra>%{fullData.name}</extra>"
 
 
 def _beside(index: int, count: int) -> list[int]:
@@ -251,4 +262,5 @@ def _beside(index: int, count: int) -> list[int]:
 
 def _points(line: Line, indices: Sequence[int]) -> dict[str, Any]:
     points: dict[str, Any] = {"x": [short(line.x[i], 8) for i in indices], "y": [short(line.y[i]) for i in indices]}
-    return points | ({"customdata": [line.frames[i] for i in indices]} if line.frames else {})
+    points |= {"customdata": [line.frames[i] for i in indices]} if line.frames else {}
+    return points | ({"hovertext": [plain(line.texts[i]) for i in indices]} if line.texts else {})

@@ -7,6 +7,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from dannet_core.pixels import Rgb
 
@@ -14,13 +15,13 @@ _LOSSLESS: Final = 101
 """cv2 writes WebP without loss above 100."""
 
 
-def shrink(picture: Rgb, width: int, *, labels: bool = False) -> Rgb:
+def shrink(picture: npt.NDArray[np.uint8], width: int, *, labels: bool = False) -> npt.NDArray[np.uint8]:
     """A picture at most ``width`` pixels wide.
 
     Args:
-        picture: H x W x 3 uint8 RGB.
+        picture: H x W or H x W x 3 uint8.
         width: in pixels.
-        labels: colours are classes, which an average of two would change.
+        labels: values are classes, or their colours, which an average of two would change.
     """
     size = (
         min(width, picture.shape[1]),

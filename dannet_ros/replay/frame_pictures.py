@@ -41,27 +41,26 @@ def frame_pictures(frame: BagFrame, predictions: Mapping[str, Prediction], width
     confidence of those that give one.
     """
 
-    def labels(picture: Rgb) -> bytes:
-        return encode(shrink(picture, width, labels=True), labels=True)
-
+    # Shrunk before they are coloured: the same pixels, at a fraction of the work.
+    small = {name: shrink(one.labels, width, labels=True) for name, one in predictions.items()}
+    truth = None if frame.truth is None else shrink(frame.truth, width, labels=True)
     pictures = {Title("camera"): encode(shrink(frame.rgb, width), quality=quality)}
     several = len(predictions) > 1
-    truth = frame.truth
     if truth is not None:
         colormap = next(iter(predictions.values())).colormap
-        pictures[Title("ground truth")] = labels(colorize(truth, colormap=colormap))
+        pictures[Title("ground truth")] = encode(colorize(truth, colormap=colormap), labels=True)
     for name, one in predictions.items():
         of = f" of {name}" if several else ""
-        pictures[Title(f"labels{of}", name)] = labels(one.colorize())
+        pictures[Title(f"labels{of}", name)] = encode(colorize(small[name], colormap=one.colormap), labels=True)
         if truth is not None:
-            pictures[Title(f"error{of}", name)] = labels(error_picture(truth, one.labels))
+            pictures[Title(f"error{of}", name)] = encode(error_picture(truth, small[name]), labels=True)
         elif one.has("confidence"):
-            pictures[Title(f"confidence{of}", name)] = encode(shrink(_heat(one), width), quality=quality)
+            pictures[Title(f"confidence{of}", name)] = encode(_heat(one, width), quality=quality)
     return pictures
 
 
-def _heat(prediction: Prediction) -> Rgb:
-    confidence = np.asarray(cv2.convertScaleAbs(prediction.confidence, alpha=255.0), dtype=np.uint8)
+def _heat(prediction: Prediction, width: int) -> Rgb:
+    confidence = shrink(np.asarray(cv2.convertScaleAbs(prediction.confidence, alpha=255.0), dtype=np.uint8), width)
     heat = cv2.cvtColor(cv2.applyColorMap(confidence, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
     return np.asarray(heat, dtype=np.uint8)
 

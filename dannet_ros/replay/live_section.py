@@ -53,8 +53,14 @@ def _charts(live: Json) -> dict[str, Any]:
     latencies = [frame["latency_ms"] for frame in live["frames"]]
     chosen = extremes([latencies], _MAX_POINTS)
     frames = [live["frames"][index] for index in chosen]
-    # Stamps and not numbers: the live replay does not know those of the frames.
-    dots = Line("live", LIVE_COLOR, [f["sent_s"] for f in frames], [f["latency_ms"] for f in frames], joined=False)
+    dots = Line(
+        "live",
+        LIVE_COLOR,
+        [frame["sent_s"] for frame in frames],
+        [frame["latency_ms"] for frame in frames],
+        joined=False,
+        texts=[f"stamp {frame['stamp_ns']}" for frame in frames],
+    )
     rows = [Row("Latency over time, ms; red: frames without a label", [dots])]
     bars = histogram(
         [("live", LIVE_COLOR, [value for value in latencies if value is not None])], "ms from sent to labelled"

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -97,3 +98,24 @@ def test_the_report_names_the_machine_every_model_and_what_did_not_run(tmp_path)
     assert shown.strip() == table([measurement()], {"x.engine": "no GPU here"})
     assert "| m.onnx | onnxruntime, cpu | fp32 | 512x256 | 20.00 | 30.00 | 40.00 | 48.8 | - | 100 (process) |" in shown
     assert "x.engine did not run: no GPU here" in shown
+    page = (tmp_path / "b.html").read_text(encoding="utf-8").partition("<script>")[0]
+    assert "<p>x.engine did not run: no GPU here</p>" in page
+    assert "<td>48.8</td>" in page
+    latency, stages = (json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page))
+    one = measurement()
+    assert {bar["name"]: bar["x"] for bar in latency["data"]} == {p: [one.latency_ms[p]] for p in ("p50", "p90", "p99")}
+    host = {stage: [ms] for stage, ms in one.stages_ms.items() if not stage.startswith("device_")}
+    assert {bar["name"]: bar["x"] for bar in stages["data"]} == host
+
+
+def test_measurements_of_one_name_have_bars_of_their_own(tmp_path):
+    write_report(tmp_path / "b.json", [measurement(), measurement()], {})
+    page = (tmp_path / "b.html").read_text(encoding="utf-8").partition("<script>")[0]
+    latency, _ = (json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page))
+    assert len(set(latency["data"][0]["y"])) == 2
+
+
+def test_without_the_packages_of_the_page_the_table_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("dannet_core.deploy.benchmark_report.page_missing", lambda: "plotly is needed")
+    write_report(tmp_path / "b.json", [measurement()], {})
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["b.json", "b.md"]

@@ -1,19 +1,23 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dannet_core.classes import CLASS_NAMES
 from dannet_core.errors import OutputError
+from dannet_core.evaluation import report
 from dannet_core.evaluation.confusion import ConfusionMatrix
 from dannet_core.evaluation.evaluate import evaluate
-from dannet_core.evaluation.figures import draw_confusion, draw_sweep
-from dannet_core.evaluation.report import describe_model, named, prepare_folder, scores, table, write_report
-from dannet_core.evaluation.std_sweep import StdSweep, best_std
+from dannet_core.evaluation.report import describe_model, named, prepare_folder, table, write_report
+from dannet_core.evaluation.scores import scores
+from dannet_core.evaluation.std_sweep import StdSweep, best_std, sweep_series
 from dannet_core.evaluation.worst_images import error_picture
 from dannet_core.inference.backends import open_backend
 from dannet_core.inference.segmenter import NightSegmenter
 from dannet_core.pixels import read_rgb
+from dannet_core.report.figures import confusion_figure, save_figure, sweep_figure
 
 
 @pytest.fixture
@@ -21,6 +25,11 @@ def evaluated(tiny_onnx, night):
     sweep = StdSweep((0.0, 0.16))
     with NightSegmenter(sweep.watch(open_backend(tiny_onnx, backend="onnxruntime"))) as segmenter:
         return evaluate(segmenter, night, sweep=sweep, worst=2), describe_model(segmenter, tiny_onnx)
+
+
+def before_the_code(page: Path) -> str:
+    """A page up to plotly.js, which holds all sorts of texts."""
+    return page.read_text(encoding="utf-8").partition("<script>")[0]
 
 
 def test_one_data_set_gives_flat_metrics_a_table_and_figures(evaluated, tmp_path):
@@ -41,14 +50,21 @@ def test_one_data_set_gives_flat_metrics_a_table_and_figures(evaluated, tmp_path
     assert content["model"]["backend"] == "onnxruntime"
     files = {one.name for one in path.parent.iterdir()}
     assert files == {
-        "metrics.json", "report.md", "confusion_matrix.png", "std_sweep.png", "worst_1.png", "worst_2.png",
+        "metrics.json", "report.html", "report.md", "confusion_matrix.png", "std_sweep.png", "worst_1.png",
+        "worst_2.png",
     }  # fmt: skip
     assert read_rgb(path.parent / "worst_1.png").shape[1] == 5 * 480 + 4 * 6
     text = (path.parent / "report.md").read_text()
     assert "Untrained weights: these figures mean nothing." in text
     assert f"**{100 * result.confusion.miou_present:.2f}**" in text
-    for name in files - {"metrics.json", "report.md"}:
+    for name in files - {"metrics.json", "report.html", "report.md"}:
         assert f"]({name})" in text
+    page = before_the_code(path.parent / "report.html")
+    assert "Untrained weights: these figures mean nothing." in page
+    assert f"<td>{100 * result.confusion.miou_present:.2f} %</td>" in page
+    assert page.count('<figure class="chart"') == 3  # confusion, sweep, images
+    assert page.count('src="data:image/') == 2
+    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
 
 
 def test_several_data_sets_are_compared_and_have_a_folder_each(evaluated, tmp_path):
@@ -59,6 +75,11 @@ def test_several_data_sets_are_compared_and_have_a_folder_each(evaluated, tmp_pa
     for name, metrics in content.items():
         assert json.loads((tmp_path / name / "metrics.json").read_text()) == metrics
     assert "| | dark-zurich | dark-zurich-val | dark-zurich-2 |" in (tmp_path / "report.md").read_text()
+    page = before_the_code(tmp_path / "report.html")
+    links = re.findall(r'href="([^"]+)"', page)
+    assert links == [f"{name}/report.html" for name in content]
+    assert all((tmp_path / link).is_file() for link in links)
+    assert "plotly.js v" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_second_report_in_the_same_folder_leaves_no_figures_of_the_first(evaluated, tmp_path):
@@ -68,7 +89,7 @@ def test_a_second_report_in_the_same_folder_leaves_no_figures_of_the_first(evalu
     (tmp_path / "mine.png").write_bytes(b"kept")
     write_report(tmp_path, [result], model)
     names = {one.name for one in tmp_path.iterdir() if one.is_file()}
-    assert names == {"metrics.json", "report.md", "confusion_matrix.png", "mine.png"}
+    assert names == {"metrics.json", "report.html", "report.md", "confusion_matrix.png", "mine.png"}
 
 
 def test_undefined_scores_are_null_and_a_dash():
@@ -101,24 +122,36 @@ def test_a_folder_that_cannot_be_written_to_is_found_before_the_work(tmp_path):
     assert list(prepare_folder(tmp_path / "new" / "folder").iterdir()) == []
 
 
+def test_without_the_report_packages_the_scores_and_the_worst_images_are_written(evaluated, tmp_path, monkeypatch):
+    result, model = evaluated
+    for missing in ("page_missing", "figures_missing"):
+        monkeypatch.setattr(report, missing, lambda: "x is needed: pip install x")
+    assert report.left_out() == [
+        "no report.html will be written: x is needed: pip install x",
+        "no figures of charts will be written: x is needed: pip install x",
+    ]
+    path = write_report(tmp_path / "out", [result], model)
+    assert json.loads(path.read_text())["miou_present"] == result.confusion.miou_present
+    assert {one.name for one in path.parent.iterdir()} == {"metrics.json", "report.md", "worst_1.png", "worst_2.png"}
+    text = path.with_name("report.md").read_text()
+    assert "confusion_matrix.png" not in text
+    assert "Best std of the re-weighting here" in text
+
+
 def test_the_confusion_figure_is_blue_where_the_pixels_are():
-    counts = np.zeros((19, 20), np.int64)
-    counts[0, 0], counts[0, 13], counts[5, 19] = 90, 10, 7
-    picture = draw_confusion(counts)
-    empty = draw_confusion(np.zeros((19, 20), np.int64))
-    assert picture.shape == empty.shape
-    # The last cells end 16 pixels from the border; each is 40 wide.
-    top, left = picture.shape[0] - 16 - 19 * 40, picture.shape[1] - 16 - 20 * 40
-
-    def shade(image: np.ndarray, row: int, column: int) -> int:
-        return int(image[top + row * 40 + 3, left + column * 40 + 3, 0])
-
-    assert shade(picture, 0, 0) < 40
-    assert 200 < shade(picture, 0, 13) < shade(picture, 0, 12) == shade(empty, 0, 0)
-    assert shade(picture, 5, 19) == 8
+    counts = np.zeros((3, 4), np.int64)
+    counts[0, 0], counts[0, 2], counts[2, 3] = 90, 10, 7
+    (axes,) = confusion_figure(counts, ["road", "$sky$", "car"]).axes
+    (shown,) = axes.images
+    np.testing.assert_allclose(shown.get_array(), [[0.9, 0, 0.1, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
+    assert (shown.get_clim(), shown.get_cmap().name) == ((0, 1), "Blues")
+    assert [(text.get_position(), text.get_text()) for text in axes.texts] == [
+        ((0, 0), "90"), ((2, 0), "10"), ((3, 2), "100"),
+    ]  # fmt: skip
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["road", r"\$sky\$", "car", "unknown"]
 
 
-def test_the_sweep_figure_and_the_best_std():
+def test_the_sweep_figure_and_the_best_std(tmp_path):
     def scoring(hits: int) -> ConfusionMatrix:
         counts = np.zeros((19, 20), np.int64)
         counts[0, 0], counts[0, 1] = hits, 100 - hits
@@ -126,11 +159,17 @@ def test_the_sweep_figure_and_the_best_std():
 
     sweep = {0.0: scoring(40), 0.1: scoring(60), 0.2: scoring(60)}
     assert best_std(sweep) == 0.1
-    blue = (draw_sweep(sweep) == (31, 90, 170)).all(axis=2)
-    rows = [np.flatnonzero(blue[58:, x]).mean() for x in (64, 64 + 360, 64 + 719)]
-    assert rows[0] > rows[1]
-    assert rows[1] == pytest.approx(rows[2], abs=3)
-    assert draw_sweep({0.16: scoring(50)}).shape == draw_sweep(sweep).shape
+    figure = sweep_figure(list(sweep), sweep_series(sweep), best_std(sweep))
+    present, every = figure.axes[0].lines
+    assert present.get_xdata() == pytest.approx([0.0, 0.1, 0.2])
+    assert present.get_ydata() == pytest.approx([100 * one.miou_present for one in sweep.values()])
+    assert every.get_ydata() == pytest.approx([100 * one.miou_all for one in sweep.values()])
+    assert "std 0.1" in figure.axes[0].get_title()
+    for name, start in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
+        assert save_figure(tmp_path / name, figure).read_bytes().startswith(start)
+    assert save_figure(tmp_path / "one.png", sweep_figure([0.16], {"a": [0.5]}, 0.16)).is_file()
+    with pytest.raises(OutputError, match="cannot write"):
+        save_figure(tmp_path / "nowhere" / "a.png", figure)
 
 
 def test_the_error_picture_is_red_green_and_black():

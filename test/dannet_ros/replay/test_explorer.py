@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 
 from dannet_core.classes import IGNORE_ID
+from dannet_core.evaluation.worst_images import error_picture
 from dannet_core.report.pictures import shrink
 from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.explorer import extremes
@@ -19,9 +21,6 @@ class Labelled:
 
     def has(self, output: str) -> bool:
         return output == "confidence" and self._confidence is not None
-
-    def colorize(self) -> np.ndarray:
-        return self.colormap[self.labels]
 
 
 def frame(index: int, topic: str = "/cam", *, truth: np.ndarray | None = None) -> BagFrame:
@@ -67,6 +66,21 @@ def test_the_more_frames_the_fewer_have_pictures_of_each_camera(stride: int) -> 
         pictures.offer(frame(index, f"/cam{index % 2}"), {"a": Labelled(labels())})
     assert pictures.stride == stride
     assert sorted(pictures.kept) == [i for i in range(40) if i // 2 % stride == 0]
+
+
+def test_small_labels_and_errors_are_the_pixels_of_the_large_ones() -> None:
+    rng = np.random.default_rng(0)
+    truth, predicted = (rng.integers(0, 19, (72, 128), dtype=np.uint8) for _ in range(2))
+    truth[:9] = IGNORE_ID
+    made = frame_pictures(frame(0, truth=truth), {"a": Labelled(predicted)}, 64, 60)
+
+    def decoded(title: Title) -> np.ndarray:
+        return cv2.cvtColor(cv2.imdecode(np.frombuffer(made[title], np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    large = {Title("error", "a"): error_picture(truth, predicted), Title("labels", "a"): Labelled.colormap[predicted],
+             Title("ground truth"): Labelled.colormap[truth]}  # fmt: skip
+    for title, picture in large.items():
+        np.testing.assert_array_equal(decoded(title), shrink(picture, 64, labels=True))
 
 
 def test_no_budget_keeps_nothing() -> None:

@@ -52,7 +52,8 @@ def place(page: Browser, frame: int, row: str = "y") -> tuple[float, float]:
     """Where a frame's point of a row is in the window."""
     return tuple(
         page.value(f"""(() => {{
-        const plot = {TIMELINE}, box = plot.getBoundingClientRect(), {{ xaxis, yaxis{row[1:]}: axis }} = plot._fullLayout;
+        const plot = {TIMELINE}, box = plot.getBoundingClientRect();
+        const {{ xaxis, yaxis{row[1:]}: axis }} = plot._fullLayout;
         const trace = plot.data.find((one) => (one.yaxis || "y") === "{row}" && one.visible);
         const at = trace.customdata.indexOf({frame});
         return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]), box.top + axis._offset + axis.d2p(trace.y[at])];
@@ -60,8 +61,14 @@ def place(page: Browser, frame: int, row: str = "y") -> tuple[float, float]:
     )
 
 
+def middle(page: Browser) -> float:
+    """The height of the first row's middle in the window."""
+    plot = f"{TIMELINE}.getBoundingClientRect().top + {TIMELINE}._fullLayout"
+    return float(page.value(f"{plot}.yaxis._offset + {TIMELINE}._fullLayout.yaxis._length / 2"))
+
+
 def zoom(page: Browser) -> list[float]:
-    limits: list[float] = page.value(f"{TIMELINE}.layout.xaxis.range || {TIMELINE}._fullLayout.xaxis.range")
+    limits: list[float] = page.value(f"{TIMELINE}._fullLayout.xaxis.range")
     return limits
 
 
@@ -78,18 +85,16 @@ def test_a_click_on_a_point_shows_its_frame_with_pictures_side_by_side(opened: B
     opened.click(*place(opened, 7))
     opened.wait("location.hash === '#frame=7'")
     assert f"Frame 7 at 0.35 s on /camera/image, stamp {content['frames'][7]['stamp_ns']}" in facts(opened)
-    cells = opened.value(
-        "[...document.querySelectorAll('#explorer-figures tbody tr')].map((one) => one.innerText.split('\\t'))"
-    )
+    rows = "[...document.querySelectorAll('#explorer-figures tbody tr')]"
+    rows = "[...document.querySelectorAll('#explorer-figures tbody tr')]"
+    cells = opened.value(f"{rows}.map((one) => one.innerText.split('\\t'))")
     record = content["frames"][7]["models"]["tiny"]
     expected = [f"{100 * record[key]:.1f} %" for key in ("miou_present", "pixel_accuracy", "confidence", "flicker")]
     assert [row[:5] for row in cells] == [["tiny", *expected], ["other", *expected]]
     pictures = "[...document.querySelectorAll('#explorer-pictures img')]"
     opened.wait(f"{pictures}.every((one) => one.complete && one.naturalWidth > 0)")
-    assert opened.value(f"{pictures}.map((one) => one.alt)") == [
-        f"{title} of frame 7" for title in ("camera", "ground truth", "labels of tiny", "error of tiny", "labels of other",
-                                            "error of other")
-    ]  # fmt: skip
+    titles = ["camera", "ground truth", "labels of tiny", "error of tiny", "labels of other", "error of other"]
+    assert opened.value(f"{pictures}.map((one) => one.alt)") == [f"{title} of frame 7" for title in titles]
 
 
 def test_the_mouse_over_a_point_tells_stamp_score_and_time(opened: Browser, report: Path) -> None:
@@ -104,24 +109,23 @@ def test_the_mouse_over_a_point_tells_stamp_score_and_time(opened: Browser, repo
 
 def test_dragging_zooms_all_rows_and_a_double_click_goes_back(opened: Browser) -> None:
     before = zoom(opened)
-    (start, y), (end, _) = place(opened, 3), place(opened, 8)
-    opened.drag(start, y + 25, end)
+    (start, _), (end, _) = place(opened, 3), place(opened, 8)
+    y = middle(opened)
+    opened.drag(start, y, end)
     opened.wait(f"{TIMELINE}._fullLayout.xaxis.range[0] > 0.1")
     low, high = zoom(opened)
     assert (low, high) == (pytest.approx(0.15, abs=0.01), pytest.approx(0.4, abs=0.01))
     assert opened.value(f"{TIMELINE}.data.every((one) => one.xaxis === undefined)")
-    x, y = place(opened, 5)
     for clicks in (1, 2):
-        opened.mouse("Pressed", x, y + 25, clicks)
-        opened.mouse("Released", x, y + 25, clicks)
+        opened.mouse("Pressed", start, y, clicks)
+        opened.mouse("Released", start, y, clicks)
     opened.wait(f"{TIMELINE}._fullLayout.xaxis.range[0] < 0.1")
     assert zoom(opened) == pytest.approx(before)
 
 
 def test_one_model_or_both(opened: Browser) -> None:
-    shown = (
-        "[...document.querySelectorAll('section h2')].filter((one) => one.offsetParent).map((one) => one.textContent)"
-    )
+    seen = "filter((one) => one.offsetParent).map((one) => one.innerText.trim())"
+    shown = f"[...document.querySelectorAll('section h2')].{seen}"
     lines = f"{TIMELINE}.data.filter((one) => one.meta.model !== null).map((one) => [one.meta.model, one.visible])"
     assert {"Worst frames of tiny", "Worst frames of other"} <= set(opened.value(shown))
     opened.value("document.querySelector('.switch input[value=\"1\"]').click()")
@@ -129,10 +133,8 @@ def test_one_model_or_both(opened: Browser) -> None:
     titles = opened.value(shown)
     assert "Worst frames of other" in titles
     assert "Worst frames of tiny" not in titles
-    captions = opened.value(
-        "[...document.querySelectorAll('#explorer-pictures figure')].filter((one) => one.offsetParent).map((one) => one.innerText)"
-    )
-    assert [caption.strip() for caption in captions] == ["camera", "ground truth", "labels of other", "error of other"]
+    captions = opened.value(f"[...document.querySelectorAll('#explorer-pictures figure')].{seen}")
+    assert captions == ["camera", "ground truth", "labels of other", "error of other"]
     opened.value("document.querySelector('.switch input[value=\"both\"]').click()")
     opened.wait(f"{lines}.every(([, visible]) => visible === true)")
 
@@ -150,7 +152,8 @@ def test_the_keyboard_and_the_address_choose_frames(opened: Browser, report: Pat
 
 def test_a_narrow_window_needs_no_sideways_scrolling(opened: Browser, report: Path) -> None:
     opened.size(400, 800)
-    opened.open(report, DRAWN)
+    opened.open(report)
+    opened.value("Promise.all([...document.querySelectorAll('.chart')].map(report.draw)).then(() => true)")
     assert opened.value("document.documentElement.scrollWidth") <= 400
 
 
