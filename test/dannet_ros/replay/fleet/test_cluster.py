@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,22 @@ def test_relative_paths_and_failed_bags_are_those_of_where_it_was_started(
     assert fleets.summary(tmp_path / "out")["timing"]["kept"] == ["drive_01"]
 
 
+def test_ctrl_c_stops_the_tasks_of_the_cluster_and_leaves_nothing_half(
+    fleets, cluster: Any, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    folder, out = fleets.write(tmp_path / "night", [3, 400, 400]), tmp_path / "out"
+    with fleets.started(fleets.arguments([folder], tiny_onnx, out, "--ray", cluster.address)) as process:
+        while not (out / "bags" / "drive_00").exists() or not fleets.half_done(out):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert [path.name for path in (out / "bags").iterdir()] == ["drive_00"]
+    content = fleets.summary(out)
+    assert (content["interrupted"], content["bags_evaluated"]) == (True, 1)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -99,3 +117,21 @@ def test_no_cluster_there_is_one_line(fleets, tiny_onnx: Path, tmp_path: Path) -
     assert (
         errors.strip().splitlines()[-1].startswith("dannet_ros.replay evaluate_bag: ray: no cluster at 127.0.0.1:1: ")
     )
+
+
+def test_a_machine_of_the_cluster_that_is_lost_changes_nothing(
+    fleets, cluster: Any, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    folder, out = fleets.write(tmp_path / "night", [400, 400]), tmp_path / "out"
+    assert main(fleets.arguments([folder], tiny_onnx, tmp_path / "serial", "--jobs", "1")) == 0
+    with fleets.started(fleets.arguments([folder], tiny_onnx, out, "--ray", cluster.address)) as process:
+        while len(fleets.half_done(out)) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+        _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert "(attempt 1 of 3): done again" in errors
+    assert sorted(fleets.summary(out)["timing"]["attempts"].values()) == [1, 2]
+    assert fleets.timeless(out) == fleets.timeless(tmp_path / "serial")
+    assert fleets.results(out) == fleets.results(tmp_path / "serial")
