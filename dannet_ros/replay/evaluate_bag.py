@@ -28,7 +28,7 @@ DESCRIPTION = (
 
 def run(settings: Settings) -> int:
     """Check everything, go through the bag or the bags, write the results, print where they are."""
-    found = find_bags(settings.bag)
+    found = find_bags(settings.bag, settings.out)
     if found.single and settings.jobs is None and settings.ray is None:
         return _evaluate_one(settings, settings.bag[0])
     return evaluate_fleet(settings, found)

@@ -51,45 +51,55 @@ class FoundBags:
     problems: list[str] = field(default_factory=list)
 
 
-def find_bags(paths: Sequence[Path]) -> FoundBags:
+def find_bags(paths: Sequence[Path], out: Path | None = None) -> FoundBags:
     """Find every bag.
 
     A folder with a ``metadata.yaml`` is a bag, and so is one whose storage files have lost it. In a folder with bags
     in folders below, storage files that lie about are bags of their own. Hidden folders are not entered.
+
+    Args:
+        paths: bags, and folders of bags.
+        out: where results are written: what lies there already is left out without a word.
 
     Raises:
         BagError: a path that is not there, or, of several, a folder without a bag.
     """
     found = FoundBags()
     chosen: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
     for path in paths:
         if not path.exists():
             raise BagError(f"{path}: no such bag")
-        inside = _in_folder(path, found) if path.is_dir() else [path]
+        inside = _in_folder(path, found.problems, left_out) if path.is_dir() else [path]
         if not inside and len(paths) > 1:
             raise BagError(f"{path}: no bag in it, expected folders with {NAME}, or .mcap or .db3 files")
         # Of the only one the reader says best what is wrong with it.
         chosen += inside or [path]
     found.single = len(paths) == 1 and chosen == list(paths)
+    if not found.single:
+        found.problems = [_shown(problem) for problem in found.problems]
+        found.problems += [f"{_shown(path)}: its name is no text (UTF-8): rename it" for path in chosen if _odd(path)]
+        chosen = [path for path in chosen if not _odd(path)]
+    found.notes = [note for place, note in left_out if out is None or out.resolve() not in place.resolve().parents]
     once = _each_once(chosen, found.notes)
     found.bags = [FoundBag(path, name) for path, name in zip(once, names_of(once), strict=True)]
     return found
 
 
-def _in_folder(folder: Path, found: FoundBags) -> list[Path]:
+def _in_folder(folder: Path, problems: list[str], notes: list[tuple[Path, str]]) -> list[Path]:
     if (folder / NAME).is_file():
         return [folder]
-    files = [file for file in files_below(folder, found.problems.append) if not _hidden(file.relative_to(folder))]
+    files = [file for file in files_below(folder, problems.append) if not _hidden(file.relative_to(folder))]
     every = {file.parent for file in files if file.name == NAME}
-    left_out = {bag for bag in every if _is_result(bag)}
+    results = {bag for bag in every if _is_result(bag)}
     bags = {bag for bag in every if every.isdisjoint(bag.parents)}
-    found.notes += [f"{bag} left out: an evaluation wrote it" for bag in sorted(left_out)]
-    found.notes += [f"{bag} left out: it lies inside another bag" for bag in sorted(every - bags - left_out)]
+    notes += [(bag, f"{bag} left out: an evaluation wrote it") for bag in sorted(results)]
+    notes += [(bag, f"{bag} left out: it lies inside another bag") for bag in sorted(every - bags - results)]
     loose: dict[Path, list[Path]] = {}
     for file in files:
         if (is_storage(file) or file.suffix == _ROS1) and bags.isdisjoint(file.parents):
             loose.setdefault(file.parent, []).append(file)
-    bags -= left_out
+    bags -= results
     # From below: whether a folder's files are one bag depends on what was found in the folders under it.
     for parent in sorted(loose, key=lambda one: len(one.parts), reverse=True):
         alone = not any(parent in bag.parents for bag in bags)
@@ -97,6 +107,15 @@ def _in_folder(folder: Path, found: FoundBags) -> list[Path]:
         bags |= {parent} if of_one else set()
         bags |= set(loose[parent]).difference(of_one)
     return sorted(bags)
+
+
+def _odd(path: Path) -> bool:
+    """Whether a path has bytes that no JSON and no page can hold."""
+    return str(path) != _shown(path)
+
+
+def _shown(text: Path | str) -> str:
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _hidden(path: Path) -> bool:

@@ -40,6 +40,7 @@ class Cluster:
         ray = require("ray", "evaluate bags on a cluster", INSTALL_RAY)
         self._ray: Any = ray
         self._running: dict[Any, str] = {}
+        self._remote: dict[Callable[[Any], Any], Any] = {}
         _require_open(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
@@ -55,8 +56,9 @@ class Cluster:
 
     def start(self, key: str, function: Callable[[Any], Any], argument: Any) -> None:
         """See `Workers.start`."""
-        remote = self._ray.remote(max_retries=0, **self._options)(function)
-        self._running[remote.remote(argument)] = key
+        if function not in self._remote:
+            self._remote[function] = self._ray.remote(max_retries=0, **self._options)(function)
+        self._running[self._remote[function].remote(argument)] = key
 
     def wait(self, timeout_s: float) -> list[tuple[str, Any]]:
         """See `Workers.wait`."""

@@ -97,7 +97,7 @@ class Fleet:
         """Open the models once, and find what is done already.
 
         Raises:
-            DannetError: the models cannot be opened, or are not of the same classes.
+            DannetError: the models cannot be opened, are not of the same classes, or a result's place is taken.
         """
         settings, software = self._settings, software_here()
         place, inputs = Place(str(Path.cwd()), software), inputs_state(settings)
@@ -106,6 +106,8 @@ class Fleet:
         for bag in self._found.bags:
             out = settings.out / BAGS_NAME / bag.name
             self._tasks[bag.name] = replace(blank, bag=bag.path, out=out, expected=expected)
+            if not is_free(out):
+                raise OutputError(f"{out}: is there and holds no result: choose another folder with --out")
         # From here on it would be of other results than those that lie below.
         for name in (JSON_NAME, REPORT_NAME):
             (settings.out / name).unlink(missing_ok=True)
@@ -171,8 +173,6 @@ class Fleet:
 
     def _look_for(self, name: str, task: BagTask) -> None:
         """Whether a result is there; of a bag that lies elsewhere now a worker finds out whether it is the same."""
-        if not is_free(task.out):
-            raise OutputError(f"{task.out}: is there and holds no result: choose another folder with --out")
         record = read_record(task.out)
         if record is None or task.again:
             return
@@ -241,6 +241,8 @@ def _check(settings: Settings, found: FoundBags) -> None:
     out = settings.out
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file, expected a folder")
+    if not found.bags:
+        raise BagError(f"no bag to evaluate: {found.problems[0]}")
     if settings.live:
         raise SettingsError(f"live: got {len(found.bags)} bags and workers, expected one bag alone: leave out --live")
     if not settings.overwrite and not _may_write(out):

@@ -1,5 +1,6 @@
 """Which bags a folder holds, what each is called, and what is not counted twice."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def test_what_an_evaluation_wrote_is_left_out_and_said(tmp_path: Path) -> None:
     found = find_bags([tmp_path])
     assert [one.path for one in found.bags] == [drive, other]
     assert found.notes == [f"{written} left out: an evaluation wrote it"]
+    assert find_bags([tmp_path], tmp_path / "results").notes == []
 
 
 def test_a_bag_counts_once_however_often_and_however_it_is_named(tmp_path: Path) -> None:
@@ -97,3 +99,11 @@ def test_names_differ_even_where_the_bags_are_called_alike() -> None:
     assert names_of([Path("/a/Drive"), Path("/b/drive")]) == ["a_Drive", "b_drive"]
     assert names_of([Path("/a/.hidden"), Path("/")]) == ["hidden", "bag"]
     assert len(names_of([Path("/a") / ("n" * 250)])[0]) == 200
+
+
+def test_a_name_that_is_no_text_is_a_problem_and_not_a_crash_at_the_end(tmp_path: Path) -> None:
+    drive = bag(tmp_path / "drive")
+    bag(Path(os.fsdecode(os.fsencode(tmp_path) + b"/night\xff")))
+    found = find_bags([tmp_path])
+    assert [one.path for one in found.bags] == [drive]
+    assert found.problems == [f"{tmp_path}/night\\udcff: its name is no text (UTF-8): rename it"]

@@ -386,6 +386,15 @@ def test_one_bag_and_a_number_of_jobs_is_a_fleet_of_one(fleets, evaluate, folder
 
 
 @pytest.mark.usefixtures("inline")
+def test_results_among_the_bags_change_nothing(fleets, evaluate, tmp_path: Path) -> None:
+    folder = fleets.write(tmp_path / "night", [2, 2])
+    evaluate(folder, folder / "out")
+    first = fleets.timeless(folder / "out")
+    assert evaluate(folder, folder / "out")["timing"]["kept"] == ["drive_00", "drive_01"]
+    assert fleets.timeless(folder / "out") == first
+
+
+@pytest.mark.usefixtures("inline")
 def test_bags_may_be_named_in_a_file(fleets, tiny_onnx: Path, folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "night.yaml"
     config.write_text(f"bag: {folder}\nmodel: {tiny_onnx}\nwrite_bag: none\njobs: 2\n")
