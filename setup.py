@@ -112,6 +112,7 @@ EXTRAS = {
     "test": [
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
+        "fastjsonschema>=2.18,<3",
         "hypothesis>=6.100,<7",
         "scikit-image>=0.24,<1",
         "segmentation-models-pytorch>=0.5,<1",
@@ -178,6 +179,7 @@ setup(
         "opencv-python-headless>=4.6,<6",
         "pillow>=9.1",
         "pyyaml>=5.4,<7",
+        "shtab>=1.13,<2",
         "tqdm>=4.60,<5",
     ],
     extras_require=EXTRAS,

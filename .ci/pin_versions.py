@@ -6,9 +6,12 @@ import sys
 NEED_311 = {
     "annotated-doc",
     "apsw",
+    "contourpy",
+    "fonttools",
     "httpcore2",
     "httpx2",
     "imageio",
+    "matplotlib",
     "networkx",
     "numpy",
     "onnxruntime",

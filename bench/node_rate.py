@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -120,6 +119,7 @@ def watch(outputs: list[str], out: Path) -> None:
     from std_msgs.msg import Float32
 
     from dannet_ros.memory import keep_freed_buffers
+    from dannet_ros.taken_image import take_directly
 
     keep_freed_buffers()
     stopped: list[int] = []
@@ -130,11 +130,10 @@ def watch(outputs: list[str], out: Path) -> None:
     latest: dict[str, Any] = {}
     added_ms: list[float] = []
 
-    def took(name: str, data: bytes) -> None:
-        # CDR: 4 bytes of encapsulation, then the header; taking the raw bytes spares this process the conversion.
-        seconds, nanoseconds, length = struct.unpack_from("<iII", data, 4)
-        latency_ms = (node.get_clock().now().nanoseconds - seconds * 10**9 - nanoseconds) / 1e6
-        came[name].append((seconds, nanoseconds, data[16 : 15 + length].decode(), latency_ms))
+    def took(name: str, message: Any) -> None:
+        stamp = message.header.stamp
+        latency_ms = (node.get_clock().now().nanoseconds - stamp.sec * 10**9 - stamp.nanosec) / 1e6
+        came[name].append((stamp.sec, stamp.nanosec, message.header.frame_id, latency_ms))
 
     def diagnosed(message: Any) -> None:
         for status in message.status:
@@ -146,7 +145,9 @@ def watch(outputs: list[str], out: Path) -> None:
 
     for name in outputs:
         kind = CameraInfo if name == "camera_info" else Image
-        node.create_subscription(kind, f"night_seg/{name}", lambda data, name=name: took(name, data), 5, raw=True)
+        made = node.create_subscription(kind, f"night_seg/{name}", lambda message, name=name: took(name, message), 5)
+        if kind is Image:
+            take_directly(made)  # pictures are copied once, as a subscriber in C++ has it
     node.create_subscription(DiagnosticArray, "/diagnostics", diagnosed, 10)
     node.create_subscription(Float32, "night_seg/latency_ms", lambda message: added_ms.append(message.data), 10)
     executor = SingleThreadedExecutor()

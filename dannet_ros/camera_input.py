@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dannet_ros.parameters import NodeParameters
 from dannet_ros.qos_overrides import is_overridden, overriding_options
+from dannet_ros.taken_image import take_directly
 
 IMAGE_TYPE: Final = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE: Final = "sensor_msgs/msg/CompressedImage"
@@ -105,6 +106,8 @@ class CameraInput:
             self._node.destroy_subscription(old)
         qos = QoSProfile(depth=self._depth, reliability=self._wanted)
         self._images = self._subscribe(self._kind, self._topic, self._on_image, qos)
+        if self._kind is Image:
+            take_directly(self._images)
 
     def facts(self) -> InputFacts:
         """What can be said about the image topic now."""

@@ -14,8 +14,10 @@ from dannet_core.inference.camera_image import CameraImage
 from dannet_core.tone import ToneMapper
 from dannet_ros.conversions import to_camera
 from dannet_ros.frame_statistics import FrameStatistics
+from dannet_ros.outgoing import Outgoing, Picture
 from dannet_ros.parameters import OUTPUT_NAMES
-from dannet_ros.publishers import Picture, Publishers
+from dannet_ros.publishers import Publishers
+from dannet_ros.publishing_thread import PublishingThread
 from dannet_ros.scene_figures import SceneFigures
 from dannet_ros.worker import Received, TakeWaiting
 
@@ -37,13 +39,15 @@ class _Begun(NamedTuple):
     wanted: set[str]
     alpha: float
     latencies_ms: dict[str, float]
+    outgoing: Outgoing
 
 
 class FramePipeline:
     """Labels received messages and accounts for each, whatever it holds.
 
     Where a device does the work, a frame that waits already is begun before the one before it is published: the network
-    works while the CPU publishes, and nothing is queued that a newer frame could still replace.
+    works while the CPU publishes, and nothing is queued that a newer frame could still replace. Where a CPU does all, a
+    frame is published in a thread of its own beside the next one's work.
 
     Attributes:
         settings: how pictures become labels; the executor thread may set a new object between frames.
@@ -77,6 +81,7 @@ class FramePipeline:
         self.tone = ToneMapper()
         self.abandoned = False
         self.lost = ""
+        self._publishing = PublishingThread()
 
     def __call__(self, segmenter: NightSegmenter, received: Received, take_waiting: TakeWaiting) -> None:
         """Process one frame, and those begun meanwhile; never raises: the next frame may be a good one.
@@ -91,8 +96,16 @@ class FramePipeline:
             prediction = self._accounted(segmenter.collect)
             following = self._begin_next(segmenter, take_waiting()) if segmenter.on_device else None
             if prediction is not None:
-                self._accounted(partial(self._end, begun, prediction))
+                self._accounted(partial(self._end, begun, prediction, beside=not segmenter.on_device))
             begun = following
+
+    def wait_until_published(self, timeout_s: float) -> bool:
+        """Wait for the last frame to be out; False when that took longer than ``timeout_s``."""
+        return self._publishing.wait_until_idle(timeout_s)
+
+    def close(self, timeout_s: float) -> bool:
+        """Publish what is to be published and end the thread; False when it still hangs after ``timeout_s``."""
+        return self._publishing.close(timeout_s)
 
     def age_ms(self, header: Any) -> float:
         """Milliseconds since the header's stamp, by the node's clock; negative when the stamp lies ahead."""
@@ -143,28 +156,39 @@ class FramePipeline:
             segmenter.settings = self.settings
         alpha = self.overlay_alpha
         outputs = [made for name, made in _MADE_WITH_LABELS.items() if name in wanted]
-        into = {} if segmenter.on_device else self._publishers.buffers(camera.size, wanted, self.stability)
+        outgoing = self._publishers.next_outgoing()
+        into = {} if segmenter.on_device else outgoing.buffers(camera.size, wanted, self.stability)
         segmenter.submit(camera, with_relit="relit" in wanted, outputs=outputs, alpha=alpha, into=into)
-        return _Begun(received, camera, wanted, alpha, latencies_ms)
+        return _Begun(received, camera, wanted, alpha, latencies_ms, outgoing)
 
-    def _end(self, begun: _Begun, prediction: Prediction) -> None:
-        """Publish what came of a frame and count it."""
+    def _end(self, begun: _Begun, prediction: Prediction, beside: bool) -> None:
+        """Publish what came of a frame and count it; ``beside``: while the next one is in work."""
         if self.abandoned:
             self._statistics.count("stale")
             return
         collected_s = time.perf_counter()
         if "relit" in begun.wanted:
             # Made now: a frame whose relit picture fails publishes nothing at all.
-            prediction.write_relit(self._publishers.pixels("relit", begun.camera.size))
+            prediction.write_relit(begun.outgoing.pixels("relit", begun.camera.size))
         labelled_s = time.perf_counter()
-        header = begun.received.message.header
         latencies_ms = begun.latencies_ms | prediction.timings_ms
         latencies_ms["postprocess"] = latencies_ms.get("postprocess", 0.0) + (labelled_s - collected_s) * 1e3
-        if self.is_too_old(self.age_ms(header)):
+        if self.is_too_old(self.age_ms(begun.received.message.header)):
             self._statistics.add_latencies(latencies_ms)  # they show which stage made it late
             self._statistics.count("late")
             return
-        self._publishers.publish(header, Picture(prediction, begun.camera, begun.alpha), begun.wanted)
+        publish = partial(self._publish, begun, prediction, latencies_ms, labelled_s)
+        if beside:
+            self._publishing.hand_over(partial(self._accounted, publish))
+        else:
+            publish()
+
+    def _publish(
+        self, begun: _Begun, prediction: Prediction, latencies_ms: dict[str, float], labelled_s: float
+    ) -> None:
+        header = begun.received.message.header
+        picture = Picture(prediction, begun.camera, begun.alpha)
+        self._publishers.publish(header, picture, begun.wanted, begun.outgoing)
         self._publishers.publish_camera_info(header)
         done_s = time.perf_counter()
         latencies_ms |= {

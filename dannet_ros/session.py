@@ -26,6 +26,8 @@ from dannet_ros.worker import ModelWorker, Received
 
 STOP_TIMEOUT_S: Final = 1.5
 """How long a transition waits for the frame in work; a hung driver call is then left behind."""
+_YIELD_S: Final = 1e-4
+"""Python would keep its global lock in this thread until it waits for the next message, a millisecond later."""
 
 
 class Session:
@@ -90,7 +92,9 @@ class Session:
         age_ms = self._pipeline.age_ms(message.header)
         if self._pipeline.is_too_old(age_ms):
             return self._refuse("stale")
-        return self.mailbox.put(Received(message, at_s, age_ms))
+        self.mailbox.put(Received(message, at_s, age_ms))
+        time.sleep(_YIELD_S)
+        return None
 
     def apply(self, parameters: NodeParameters) -> None:
         """Take over parameters that may change while running; the next frame uses them."""
@@ -105,11 +109,11 @@ class Session:
     def pause(self) -> bool:
         """Let the frame in work finish and drop a waiting one; False when it hangs."""
         self.mailbox.discard()
-        return self.mailbox.wait_until_idle(STOP_TIMEOUT_S)
+        return self.mailbox.wait_until_idle(STOP_TIMEOUT_S) and self._pipeline.wait_until_published(STOP_TIMEOUT_S)
 
     def close(self) -> bool:
         """Stop the worker, which closes the model, and give the publishers back; False when the worker hangs."""
-        if not self.worker.stop(STOP_TIMEOUT_S):
+        if not (self.worker.stop(STOP_TIMEOUT_S) and self._pipeline.close(STOP_TIMEOUT_S)):
             self._pipeline.abandoned = True
             return False
         self.publishers.destroy()

@@ -61,6 +61,13 @@ def test_the_kernels_sources_are_installed(prefix):
     assert {"frame.cu", "frame_math.cuh"} <= {path.name for path in kernels.iterdir()}
 
 
+def test_the_templates_of_the_reports_are_installed(prefix):
+    templates = next(prefix.glob("lib/python*/site-packages")) / "dannet_core/report/templates"
+    source = Path(__file__).parents[1] / "dannet_core/report/templates"
+    assert {path.name for path in templates.iterdir()} == {path.name for path in source.iterdir()}
+    assert {"base.html.j2", "page.css", "page.js"} <= {path.name for path in templates.iterdir()}
+
+
 def test_every_verb_and_node_is_an_executable_with_a_portable_first_line(prefix):
     installed = {path for name in ("dannet_core", "dannet_ros") for path in (prefix / "lib" / name).iterdir()}
     assert {path.name for path in installed if path.parent.name == "dannet_core"} == set(VERBS)

@@ -21,7 +21,7 @@ VERBS: Final = {
     "benchmark": "latency, throughput, stages and memory, models and backends side by side",
     "toy_city": "write a miniature data set, or a night drive, with labels",
 }
-PROGRAM: Final = Program("dannet", "dannet_core.cli", VERBS)
+PROGRAM: Final = Program("dannet", "dannet_core.cli", VERBS, command=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,14 +1,17 @@
-"""Scores and shares by class, as the reports' tables show them."""
+"""Scores and shares by class, as the reports show them: a table, and the confusion matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dannet_core.class_set import UNKNOWN, ClassSet
 from dannet_core.evaluation.scores import means
-from dannet_core.report.charts import COLORS
-from dannet_core.report.page import percent
+from dannet_core.report.charts import COLORS, matrix, matrix_height
+from dannet_core.report.page import figure_div, percent
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 class Scored(NamedTuple):
@@ -46,6 +49,21 @@ def class_table(classes: ClassSet, columns: Sequence[Scored]) -> dict[str, Any]:
         "rows": rows,
         "means": _means(classes, columns) if truth else [],
     }
+
+
+def confusion_div(scores: Mapping[str, Any], names: Sequence[str], about: str) -> Markup:
+    """The confusion matrix as a chart, rows in percent; classes that do not occur in the labels have no row.
+
+    Args:
+        scores: see `dannet_core.evaluation.scores.scores`.
+        names: of the classes.
+        about: what it shows, for who cannot see it.
+    """
+    counts, absent = scores["confusion_matrix"]["pixels"], set(scores["classes_absent"])
+    rows = [index for index, name in enumerate(names) if name not in absent]
+    shares = [[pixels / sum(counts[index]) for pixels in counts[index]] for index in rows]
+    shown = [names[index] for index in rows]
+    return figure_div(matrix(shares, shown, [*names, UNKNOWN]), about, matrix_height(shown))
 
 
 def _row(classes: ClassSet, index: int, columns: Sequence[Scored], truth: bool) -> dict[str, Any]:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from dannet_core import __version__
-from dannet_core.class_set import UNKNOWN
-from dannet_core.evaluation.class_table import Scored, class_table
+from dannet_core.evaluation.class_table import Scored, class_table, confusion_div
 from dannet_core.evaluation.evaluate import Evaluation
 from dannet_core.evaluation.scores import number, scores
 from dannet_core.evaluation.std_sweep import best_std, sweep_series
-from dannet_core.report.charts import COLORS, Line, Row, matrix, matrix_height, timeline, timeline_height
+from dannet_core.evaluation.worst_images import LABELS
+from dannet_core.pixels import Rgb
+from dannet_core.report.charts import COLORS, Line, Row, timeline, timeline_height
 from dannet_core.report.page import figure_div, milliseconds, percent, render_page
-from dannet_core.report.pictures import data_uri, encode, shrink
+from dannet_core.report.pictures import data_uri, encode
 
 TEMPLATE: Final = "evaluation.html.j2"
-_PANEL_WIDTH: Final = 1600
 _QUALITY: Final = 85
 
 
@@ -38,12 +38,12 @@ def render_one(evaluation: Evaluation, model: Mapping[str, Any]) -> str:
         links=[],
         tiles=_tiles(evaluation, found),
         classes=class_table(classes, [Scored("IoU", found)]),
-        confusion=_confusion(found, classes.names),
+        confusion=confusion_div(found, classes.names, "Confusion matrix"),
         sweep=_sweep(evaluation),
         best_std=f"{best_std(evaluation.sweep):g}" if evaluation.sweep else "",
         images=_images(evaluation),
         worst=[
-            {"alt": f"{one.name}: picture, ground truth, labels and error", "source": _panel(one.panel)}
+            {"caption": one.caption, "pictures": [_picture(one.name, *pair) for pair in one.pictures.items()]}
             for one in evaluation.worst
         ],
     )
@@ -100,14 +100,6 @@ def _tiles(evaluation: Evaluation, found: Mapping[str, Any]) -> list[dict[str, s
     return [{"value": value, "unit": unit, "text": text} for value, unit, text in tiles]
 
 
-def _confusion(found: Mapping[str, Any], names: Sequence[str]) -> Any:
-    counts, absent = found["confusion_matrix"]["pixels"], set(found["classes_absent"])
-    rows = [index for index, name in enumerate(names) if name not in absent]
-    shares = [[pixels / sum(counts[index]) for pixels in counts[index]] for index in rows]
-    shown = [names[index] for index in rows]
-    return figure_div(matrix(shares, shown, [*names, UNKNOWN]), "Confusion matrix", matrix_height(shown))
-
-
 def _sweep(evaluation: Evaluation) -> Any:
     if not evaluation.sweep:
         return None
@@ -131,5 +123,7 @@ def _images(evaluation: Evaluation) -> Any:
     return figure_div(timeline(rows, "image"), "mIoU by image", timeline_height(rows) + 60)
 
 
-def _panel(panel: Any) -> str:
-    return data_uri(encode(shrink(panel, _PANEL_WIDTH), quality=_QUALITY))
+def _picture(name: str, title: str, picture: Rgb) -> dict[str, Any]:
+    labels = title in LABELS
+    source = data_uri(encode(picture, labels=labels, quality=_QUALITY))
+    return {"title": title, "alt": f"{title} of {name}", "source": source, "labels": labels, "of": None}

@@ -1,8 +1,8 @@
-"""The pictures that came out worst, kept as small panels while an evaluation runs."""
+"""The pictures that came out worst, kept small while an evaluation runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,21 +16,33 @@ from dannet_core.pixels import Labels, Rgb, colorize
 
 PANEL_WIDTH: Final = 480
 _GAP: Final = 6
+LABELS: Final = ("ground truth", "prediction", "error")
+"""The titles of the pictures whose colours mean something."""
 _WRONG: Final = (230, 30, 30)
 _RIGHT: Final = (60, 140, 70)
 
 
 @dataclass(frozen=True)
 class WorstImage:
-    """A picture, its mean IoU over the classes in its labels (0..1), and its panel (H x W x 3 uint8 RGB)."""
+    """A picture, its mean IoU over the classes in its labels (0..1), and what `panel_pictures` gives of it."""
 
     name: str
     miou_present: float
-    panel: Rgb
+    pictures: dict[str, Rgb]
+
+    @property
+    def caption(self) -> str:
+        """Name and score."""
+        return f"{self.name}: mIoU {self.miou_present:.1%} over the classes present"
+
+    @property
+    def panel(self) -> Rgb:
+        """H x W x 3 uint8 RGB: the pictures side by side under the caption."""
+        return draw_panel(self.caption, self.pictures)
 
 
 class WorstImages:
-    """Keeps the panels of the ``count`` pictures with the lowest mean IoU, worst first."""
+    """Keeps the ``count`` pictures with the lowest mean IoU, worst first."""
 
     def __init__(self, count: int = 5) -> None:
         self._count = count
@@ -49,8 +61,7 @@ class WorstImages:
         full = len(self._kept) >= self._count
         if self._count == 0 or np.isnan(miou_present) or (full and miou_present >= self._kept[-1].miou_present):
             return
-        caption = f"{name}: mIoU {miou_present:.1%} over the classes present"
-        kept = WorstImage(name, miou_present, draw_panel(caption, rgb, labels, prediction))
+        kept = WorstImage(name, miou_present, panel_pictures(rgb, labels, prediction))
         self._kept = sorted([*self._kept, kept], key=lambda one: one.miou_present)[: self._count]
 
     def __iter__(self) -> Iterator[WorstImage]:
@@ -60,31 +71,36 @@ class WorstImages:
         return len(self._kept)
 
 
-def draw_panel(caption: str, rgb: Rgb, labels: Labels, prediction: Prediction) -> Rgb:
-    """Image, relit image, ground truth, prediction and error side by side, 480 pixels wide each, under a caption.
+def panel_pictures(rgb: Rgb, labels: Labels, prediction: Prediction) -> dict[str, Rgb]:
+    """Image, relit image, ground truth, prediction and error, each 480 pixels wide.
 
     Without a relighting network there is no relit image. In the error picture wrong pixels are red, right ones green,
     unlabelled ones black.
     """
-    height = max(1, round(labels.shape[0] * PANEL_WIDTH / labels.shape[1]))
+    size = (PANEL_WIDTH, max(1, round(labels.shape[0] * PANEL_WIDTH / labels.shape[1])))
     pictures = {"image": rgb}
     if prediction.has("relit"):
         pictures["relit"] = prediction.relit
-    # Averaged colours of labels would look like labels that are not there.
-    averaged = len(pictures)
-    pictures |= {
+    small = {title: cv2.resize(one, size, interpolation=cv2.INTER_AREA) for title, one in pictures.items()}
+    colored = {
         "ground truth": colorize(labels, colormap=prediction.colormap),
         "prediction": prediction.colorize(),
         "error": error_picture(labels, prediction.labels),
     }
+    # Averaged colours of labels would look like labels that are not there.
+    small |= {title: cv2.resize(one, size, interpolation=cv2.INTER_NEAREST) for title, one in colored.items()}
+    return {title: np.asarray(one, dtype=np.uint8) for title, one in small.items()}
+
+
+def draw_panel(caption: str, pictures: Mapping[str, Rgb]) -> Rgb:
+    """The pictures side by side with their titles, under a caption: H x W x 3 uint8 RGB."""
+    height = next(iter(pictures.values())).shape[0]
     panel = white(height + 2 * TEXT_HEIGHT, len(pictures) * (PANEL_WIDTH + _GAP) - _GAP)
     put_text(panel, caption, (0, 0))
     for index, (title, picture) in enumerate(pictures.items()):
         left = index * (PANEL_WIDTH + _GAP)
         put_text(panel, title, (left, TEXT_HEIGHT))
-        method = cv2.INTER_AREA if index < averaged else cv2.INTER_NEAREST
-        small = cv2.resize(picture, (PANEL_WIDTH, height), interpolation=method)
-        panel[2 * TEXT_HEIGHT :, left : left + PANEL_WIDTH] = small
+        panel[2 * TEXT_HEIGHT :, left : left + PANEL_WIDTH] = picture
     return panel
 
 

@@ -40,7 +40,6 @@ def frame_pictures(frame: BagFrame, predictions: Mapping[str, Prediction], width
     With ground truth the error of each model: red is wrong, green is right, black has no ground truth. Without, the
     confidence of those that give one.
     """
-
     # Shrunk before they are coloured: the same pixels, at a fraction of the work.
     small = {name: shrink(one.labels, width, labels=True) for name, one in predictions.items()}
     truth = None if frame.truth is None else shrink(frame.truth, width, labels=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from dannet_core.class_set import ClassSet
-from dannet_core.evaluation.class_table import Scored, class_table
+from dannet_core.evaluation.class_table import Scored, class_table, confusion_div
 from dannet_core.metadata import ModelMetadata
-from dannet_core.report.charts import COLORS, histogram, matrix, matrix_height, timeline, timeline_height
+from dannet_core.report.charts import COLORS, histogram, timeline, timeline_height
 from dannet_core.report.page import data_island, figure_div, milliseconds, percent, render_page
 from dannet_core.report.pictures import data_uri
 from dannet_ros.replay.bag_report import STAGES, live_text
@@ -166,16 +166,10 @@ def _classes(content: Json) -> dict[str, Any]:
 
 
 def _confusion(model: Json) -> Any:
-    """The confusion matrix with rows in percent, classes that do not occur left out."""
-    scores, names = model["scores"], classes_of(model).names
-    if scores is None:
+    """The confusion matrix; None without ground truth."""
+    if model["scores"] is None:
         return None
-    counts, absent = scores["confusion_matrix"]["pixels"], set(scores["classes_absent"])
-    rows = [index for index, name in enumerate(names) if name not in absent]
-    shares = [[pixels / max(sum(counts[index]), 1) for pixels in counts[index]] for index in rows]
-    shown = [names[index] for index in rows]
-    figure = matrix(shares, shown, [*names, "unknown"])
-    return figure_div(figure, f"Confusion matrix of {model['name']}", matrix_height(shown))
+    return confusion_div(model["scores"], classes_of(model).names, f"Confusion matrix of {model['name']}")
 
 
 def _histogram(content: Json) -> Any:

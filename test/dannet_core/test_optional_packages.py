@@ -130,3 +130,23 @@ def test_adopt_names_the_package_it_misses_and_needs_no_torch(tmp_path):
     TinyGraph().classify().save(tmp_path / "theirs.onnx")
     result = run(verb, "torch", "rclpy", "tensorrt_rtx")
     assert (result.stderr, (tmp_path / "ours.onnx").is_file()) == ("", True)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["train", "--print-config"]])
+def test_what_only_shows_settings_needs_neither_arrays_nor_pictures(argv):
+    result = run(f"from dannet_core.cli.main import main; main({argv})", "numpy", "cv2", "shtab", *HEAVY)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "train" in result.stdout
+
+
+def test_the_package_opens_its_door_when_somebody_comes():
+    result = run(
+        """
+        import sys
+        import dannet_core
+        print("numpy" in sys.modules, "NightSegmenter" in dir(dannet_core), hasattr(dannet_core, "Absent"))
+        from dannet_core import NightSegmenter, preset
+        print(NightSegmenter.__module__, preset("paper") == dannet_core.preset("paper"), "numpy" in sys.modules)
+        """
+    )
+    assert result.stdout == "False True False\ndannet_core.inference.segmenter True True\n", result.stderr

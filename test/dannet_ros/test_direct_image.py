@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from dannet_ros import direct_image
+from dannet_ros import c_image, direct_image
 from dannet_ros.conversions import ReusedImage
 from dannet_ros.direct_image import DirectImage, works_here
 
@@ -101,16 +101,16 @@ def test_where_rcl_refuses_rclpy_says_why(connection, monkeypatch):
 
 @pytest.mark.parametrize("change", ["a field more", "a number less", "another order"])
 def test_another_layout_is_not_taken(monkeypatch, change):
-    fields = list(direct_image._Image._fields_)
+    fields = list(c_image.CImage._fields_)
     if change == "a field more":
         fields.insert(3, ("quality", ctypes.c_uint64))
     elif change == "a number less":
         fields.pop(6)
     else:
         fields[3], fields[4] = fields[4], fields[3]
-    other = type("_Image", (ctypes.Structure,), {"_fields_": tuple(fields), "is_bigendian": 1})
-    monkeypatch.setattr(direct_image, "_Image", other)
-    assert not direct_image._layout_is_known()
+    other = type("CImage", (ctypes.Structure,), {"_fields_": tuple(fields), "is_bigendian": 1})
+    monkeypatch.setattr(c_image, "CImage", other)
+    assert not c_image.layout_is_known()
 
 
 def test_it_can_be_switched_off(monkeypatch):

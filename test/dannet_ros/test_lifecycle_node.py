@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 
 from dannet_core import NightSegmenter, preset
 from dannet_ros.conversions import to_image, to_rgb
-from dannet_ros.publishers import OUTPUTS
+from dannet_ros.outgoing import OUTPUTS
 
 pytestmark = pytest.mark.ros
 
@@ -67,9 +67,10 @@ def test_outputs_equal_what_the_segmenter_returns(
 def test_makes_only_what_is_subscribed(make_rig: Callable[..., Any], night: np.ndarray) -> None:
     rig = make_rig()
     made: list[str] = []
-    for name, message in rig.node._session.publishers._messages.items():
-        pixels = message.pixels
-        message.pixels = lambda *size, name=name, pixels=pixels: (made.append(name), pixels(*size))[1]
+    for outgoing in rig.node._session.publishers._outgoing:
+        for name, message in outgoing.messages.items():
+            pixels = message.pixels
+            message.pixels = lambda *size, name=name, pixels=pixels: (made.append(name), pixels(*size))[1]
     camera = rig.camera(Image, "image")
     camera.publish(to_image(night, "rgb8", header()))
     rig.until(lambda: rig.node.counts["unwatched"] == 1)

@@ -17,8 +17,8 @@ pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from dannet_ros.frame_statistics import STAGES
+from dannet_ros.outgoing import OUTPUTS
 from dannet_ros.parameters import OUTPUT_NAMES, specs
-from dannet_ros.publishers import OUTPUTS
 from dannet_ros.topics import TOPICS, TopicSpec
 
 pytestmark = pytest.mark.ros

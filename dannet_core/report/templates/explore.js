@@ -109,15 +109,13 @@
     return true;
   }
 
-  document.addEventListener("DOMContentLoaded", () => {
-    $("explorer-slider").max = frames.number.length - 1;
-    $("explorer-slider").addEventListener("input", (event) => choose(Number(event.target.value)));
-    $("explorer").querySelectorAll("button[data-step]").forEach((button) => {
-      button.addEventListener("click", () => choose(now + Number(button.dataset.step)));
-    });
-    $("explorer-near").addEventListener("click", (event) => choose(position.get(Number(event.target.dataset.frame))));
-    document.addEventListener("report:choose", show);
-    window.addEventListener("hashchange", () => fromAddress(true));
-    if (!fromAddress(true)) { now = position.get(withPicture[0]) || 0; $("explorer-slider").value = now; show(); }
+  $("explorer-slider").max = frames.number.length - 1;
+  $("explorer-slider").addEventListener("input", (event) => choose(Number(event.target.value)));
+  $("explorer").querySelectorAll("button[data-step]").forEach((button) => {
+    button.addEventListener("click", () => choose(now + Number(button.dataset.step)));
   });
+  $("explorer-near").addEventListener("click", (event) => choose(position.get(Number(event.target.dataset.frame))));
+  document.addEventListener("report:choose", show);
+  window.addEventListener("hashchange", () => fromAddress(true));
+  if (!fromAddress(true)) { now = position.get(withPicture[0]) || 0; $("explorer-slider").value = now; show(); }
 })();

@@ -63,7 +63,7 @@ def test_one_data_set_gives_flat_metrics_a_table_and_figures(evaluated, tmp_path
     assert "Untrained weights: these figures mean nothing." in page
     assert f"<td>{100 * result.confusion.miou_present:.2f} %</td>" in page
     assert page.count('<figure class="chart"') == 3  # confusion, sweep, images
-    assert page.count('src="data:image/') == 2
+    assert page.count('src="data:image/') == 2 * 5
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
 
 
