@@ -92,6 +92,8 @@ EXTRAS = {
         *REPORT,
     ],
     "bags": ["rosbags>=0.10,<0.12", *REPORT],
+    # Of `evaluate_bag --ray`: the same version on every machine of the cluster.
+    "ray": ["ray>=2.9,<3"],
     "train": [
         "torch>=2.9,<3",
         "tensorboard>=2.17,<3",

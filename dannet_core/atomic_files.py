@@ -59,6 +59,31 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def replaced_folder(path: str | Path) -> Iterator[Path]:
+    """Give a name to make a folder under; when the block ends well it takes the place and name of what was there.
+
+    The name lies alone in a hidden folder beside ``path``, whose parents are made. Whatever else is put into the hidden
+    folder goes with it, as does the name's own folder when the block does not end well.
+
+    Raises:
+        OutputError: it cannot be written, or nothing was made.
+    """
+    target = Path(path).absolute()
+    hidden = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir(parents=True)
+        yield hidden / target.name
+        if target.exists():
+            target.rename(hidden / "replaced")
+        (hidden / target.name).rename(target)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
 def require_new_folder(path: str | Path) -> None:
     """Refuse a path that is taken.
 
@@ -71,6 +96,16 @@ def require_new_folder(path: str | Path) -> None:
             raise OutputError(f"{path}: exists and is not an empty folder: name another one")
     except OSError as error:
         raise OutputError(f"{path}: cannot read: {error.strerror or error}") from error
+
+
+def remove_leftover_folders(path: str | Path) -> None:
+    """Remove what processes that were killed inside `replaced_folder` or `whole_folder` of ``path`` left beside it.
+
+    Only for who knows that nobody is writing it.
+    """
+    target = Path(path)
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def remove_leftovers(path: str | Path) -> None:

@@ -25,6 +25,8 @@ def read(key: Key, value: Any) -> Any:
         raise SettingsError(f"{key.name}: got nothing, expected {key.plain.__name__}")
     if key.length is None:
         return _read_one(key, value)
+    if key.positional and not isinstance(value, list | tuple | dict):
+        value = [value]  # a file may name the only one without brackets
     if not isinstance(value, list | tuple) or (key.length != ANY_LENGTH and len(value) != key.length):
         count = "a list" if key.length == ANY_LENGTH else f"{key.length} values"
         raise SettingsError(f"{key.name}: got {value!r}, expected {count} of {key.plain.__name__}")

@@ -35,6 +35,7 @@ class BagEvaluation:
         agreements: share of the pixels on which two models agree, by frame.
         truth_problems: ground truth that could not be used, one line each.
         pictures: small ones of the frames, for the report.
+        quiet: without a progress bar, for one of several at a time.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class BagEvaluation:
         problems = (problem for truth in topics.values() if truth is not None for problem in truth.problems)
         self.truth_problems: list[str] = list(dict.fromkeys(problems))
         self.agreements: list[float] = []
+        self.quiet = False
         self._bag, self._alpha = bag, overlay_alpha
 
     def run(self, sink: ResultBag | None) -> bool:
@@ -61,7 +63,7 @@ class BagEvaluation:
         total = self._expected or None
         with (
             stop_flag() as stop,
-            tqdm(total=total, desc="evaluate_bag", unit="frame", leave=False, disable=None) as progress,
+            tqdm(total=total, desc="evaluate_bag", unit="frame", leave=False, disable=self.quiet or None) as progress,
         ):
             for message in self._bag.raw(wanted):
                 if sink is not None:

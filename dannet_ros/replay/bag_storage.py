@@ -77,7 +77,7 @@ class StoredBag:
     def _files(self, path: Path, metadata: BagMetadata) -> list[Path]:
         if not path.is_dir():
             return [path]
-        there = sorted((file for file in path.iterdir() if _is_storage(file)), key=lambda file: _numbers(file.name))
+        there = sorted((file for file in path.iterdir() if is_storage(file)), key=lambda file: _numbers(file.name))
         if not metadata.files:
             return there
         placed = [_placed(path, name) for name in metadata.files]
@@ -165,7 +165,8 @@ def _start_of(file: Path) -> bytes:
         return opened.read(max(len(mcap_records.MAGIC), len(sqlite_scan.MAGIC)))
 
 
-def _is_storage(file: Path) -> bool:
+def is_storage(file: Path) -> bool:
+    """Whether a file is called as the storage files of a bag are."""
     return file.name.removesuffix(PACKED).endswith(SUFFIXES) and not file.name.startswith(".")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dannet_core.atomic_files import replaced_folder
 from dannet_core.errors import ImageError, OutputError, require
 from dannet_core.pixels import Labels, Rgb
 
@@ -168,23 +167,13 @@ def new_bag_file(path: Path, storage: str, *, overwrite: bool = False, packed: b
     target = Path(path)
     check_free(target, overwrite)
     # Inside a hidden folder the bag can carry its final name, which its data file repeats.
-    scratch = target.absolute().with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+    with replaced_folder(target) as folder:
         plugin = rosbag2.StoragePlugin[storage.upper()]
-        writer = rosbag2.Writer(scratch / target.name, version=BAG_VERSION, storage_plugin=plugin)
+        writer = rosbag2.Writer(folder, version=BAG_VERSION, storage_plugin=plugin)
         if packed and storage == "mcap":
             writer.set_compression(rosbag2.CompressionMode.STORAGE, rosbag2.CompressionFormat.ZSTD)
         with writer:
             yield writer
-        if target.exists():
-            target.rename(scratch / "replaced")
-        (scratch / target.name).rename(target)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_free(target: Path, overwrite: bool) -> None:

@@ -122,6 +122,11 @@ class ModelScore:
         self.times_ms: list[dict[str, float]] = []
         self.worst = WorstFrames(worst)
 
+    @property
+    def outputs_by(self) -> str:
+        """What makes labels of the network's logits; see `NightSegmenter.outputs_by`."""
+        return self._segmenter.outputs_by
+
     def segment(self, rgb: Rgb) -> Prediction:
         """Label a picture.
 

@@ -1,0 +1,1 @@
+"""Many bags: found, evaluated by workers of this machine or a cluster, kept, and summed up."""
