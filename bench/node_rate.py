@@ -127,8 +127,7 @@ def watch(outputs: list[str], out: Path) -> None:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("bench_watch")
     came: dict[str, list[tuple[int, int, str, float]]] = {name: [] for name in outputs}
-    latest: dict[str, Any] = {}
-    added_ms: list[float] = []
+    latest, added_ms = dict[str, Any](), list[float]()
 
     def took(name: str, message: Any) -> None:
         stamp = message.header.stamp
