@@ -13,7 +13,8 @@ from dannet_core.settings import option
 
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official", "fused")
-NIGHT_LABELS: Final = ("night", "fused")
+NIGHT_LABELS: Final = ("night", "fused", "fused_guide")
+FEATURE_CLASSES: Final = ("all", "moving")
 TV_KINDS: Final = ("mean", "released")
 EXPOSURE_KINDS: Final = ("l1", "l1_intensity", "released")
 GENERATOR_OPTIMISERS: Final = ("sgd", "adamw")
@@ -170,8 +171,8 @@ class BeyondConfig:
         limits=(0, 1),
     )
     night_labels: str = option(
-        "the teacher's pseudo labels: of the night picture alone, or fused: static classes from the pair's day "
-        "picture, the others from the night",
+        "the teacher's pseudo labels: of the night picture alone; or fused: static classes from the pair's day "
+        "picture, the others from the night; or fused_guide: as fused, but init or larger_teacher labels the day",
         "night",
         choices=NIGHT_LABELS,
     )
@@ -227,6 +228,26 @@ class BeyondConfig:
         "would, with their labels",
         0.0,
         limits=(0, 1),
+    )
+    distillation: float = option(
+        "weight of the divergence of the source pass from the soft labels that init, or larger_teacher, gives the same "
+        "pictures by day, where no label says otherwise",
+        0.0,
+    )
+    larger_teacher: Path | None = option(
+        "model file of the same classes that knows the day better than init and takes its place in distillation and "
+        "night_labels fused_guide; unset: init",
+        None,
+    )
+    feature_distance: float = option(
+        "weight of the distance of the backbone's features in the source pass to those of init on the same pictures "
+        "by day",
+        0.0,
+    )
+    feature_classes: str = option(
+        "features that the distance is taken of: all, or those where a label names a class that moves",
+        "all",
+        choices=FEATURE_CLASSES,
     )
 
 
