@@ -14,6 +14,7 @@ from dannet_core.settings import option
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official", "fused")
 NIGHT_LABELS: Final = ("night", "fused", "fused_guide")
+START_VIEWS: Final = ("one", "several")
 FEATURE_CLASSES: Final = ("all", "moving")
 TV_KINDS: Final = ("mean", "released")
 EXPOSURE_KINDS: Final = ("l1", "l1_intensity", "released")
@@ -207,6 +208,11 @@ class BeyondConfig:
         "likelihood above which a day pixel's label by init counts, without data.source and for the blend",
         0.9,
         limits=(0, 1),
+    )
+    start_views: str = option(
+        "how init looks at a day picture that it labels: once (one), or at three scales and mirrored (several)",
+        "one",
+        choices=START_VIEWS,
     )
     mixing: float = option(
         "weight of the loss on night pictures with half of the classes of a darkened source picture pasted onto them",
