@@ -88,8 +88,9 @@ def _hold_features(
     library = library_of(model.arch, model.backbone or BACKBONES[model.arch][-1])
     name = f"segmentation.{library.backbone[-1].removesuffix('.')}"
     others = static_classes if beyond.feature_classes == "moving" else ()
-    options = {"weight": beyond.feature_distance, "precision": precision, "static_classes": others}
-    distance = FeatureDistance(start.net, net, name, **options)
+    distance = FeatureDistance(
+        start.net, net, name, weight=beyond.feature_distance, precision=precision, static_classes=others
+    )
     step.source_terms.append(distance)
     step.source_watch = distance.watched
 

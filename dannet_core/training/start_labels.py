@@ -114,4 +114,5 @@ def _likelihoods(net: DANNet, images: Tensor, seen_at: tuple[int, int], mirrored
     logits = net(images.flip(-1)).logits.flip(-1) if mirrored else net(images).logits
     if size != seen_at:
         logits = functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
-    return logits.float().softmax(dim=1)
+    likelihoods: Tensor = logits.float().softmax(dim=1)
+    return likelihoods
