@@ -14,6 +14,7 @@ from dannet_core.settings import option
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official", "fused")
 NIGHT_LABELS: Final = ("night", "fused", "fused_guide")
+STATISTICS_OF: Final = ("source", "pairs")
 START_VIEWS: Final = ("one", "several")
 FEATURE_CLASSES: Final = ("all", "moving")
 TV_KINDS: Final = ("mean", "released")
@@ -228,6 +229,12 @@ class BeyondConfig:
         "pictures as the source pass sees them and night pictures together; 0 = the running ones",
         0,
         limits=(0, 100_000),
+    )
+    statistics_of: str = option(
+        "what the statistics are estimated of: the trained network on those pictures (source), or the finished "
+        "blend on day and night pictures of the pairs (pairs)",
+        "source",
+        choices=STATISTICS_OF,
     )
     darkening: float = option(
         "share of the source pictures that the source pass sees darkened, with lamps and noise, as a night camera "

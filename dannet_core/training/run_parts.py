@@ -234,7 +234,8 @@ def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Pro
         return None
     if config.init is None:
         raise SettingsError("beyond.blend needs init, the model that is blended in")
-    return Blender(net, beyond.certain_start, classes.static, processes, beyond.blend_least)
+    refitted = beyond.statistics_of == "pairs" and beyond.statistics > 0
+    return Blender(net, beyond.certain_start, classes.static, processes, beyond.blend_least, refitted=refitted)
 
 
 def _generator_optimiser(config: TrainConfig, net: DANNet) -> Optimizer:
