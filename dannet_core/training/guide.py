@@ -100,10 +100,10 @@ def make_guides(config: TrainConfig, net: DANNet, classes: ClassSet, precision: 
     beyond = config.beyond
     asks_by_day = beyond.distillation > 0 or (beyond.night_labels == "fused_guide" and beyond.teacher > 0)
     path = beyond.larger_teacher
-    if path is not None and not asks_by_day:
+    if path is not None and not asks_by_day and config.data.source is not None:
         raise SettingsError(
             f"beyond.larger_teacher: got {path}, but nothing asks it: set beyond.distillation, e.g. to 1, or "
-            "beyond.night_labels fused_guide"
+            "beyond.night_labels fused_guide, or leave out data.source"
         )
     larger = None if path is None else _load(path, classes, precision, next(net.parameters()).device)
     if not (beyond.feature_distance > 0 or (asks_by_day and larger is None)):

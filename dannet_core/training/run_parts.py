@@ -206,7 +206,7 @@ def build_adaptation(
     optimisers = [_generator_optimiser(config, net)]
     if mode == "train" and config.loss.target_losses:
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
-    teacher = Teacher(net, config.beyond.teacher) if mode == "train" and config.beyond.teacher > 0 else None
+    teacher = _teacher(config, net) if mode == "train" else None
     guides = make_guides(config, net, classes, precision) if mode == "train" else Guides()
     domain_step = DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static)
     if mode == "train":
@@ -224,6 +224,11 @@ def build_adaptation(
     )
     adaptation.use_training_mode()
     return adaptation
+
+
+def _teacher(config: TrainConfig, net: DANNet) -> Teacher | None:
+    limit = config.beyond.teacher
+    return Teacher(net, limit, frozen_norms=config.optimiser.freeze_batch_norm) if limit > 0 else None
 
 
 def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Processes) -> Blender | None:

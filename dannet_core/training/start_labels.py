@@ -27,7 +27,7 @@ SCALES: Final = (0.75, 1.0, 1.25)
 
 
 def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, processes: Processes) -> DataSet:
-    """The day pictures of the pairs, labelled by ``init`` as it is, as a labelled set.
+    """The day pictures of the pairs, labelled by ``init`` or the larger teacher as it is, as a labelled set.
 
     A resumed run keeps the labels that it began with; its start model may be gone.
 
@@ -57,13 +57,14 @@ def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, pr
 
 
 def _write_labels(config: TrainConfig, samples: Sequence[Sample], classes: ClassSet, device: torch.device) -> None:
-    if config.init is None:
+    init = config.beyond.larger_teacher or config.init
+    if init is None:
         raise SettingsError(
             "data.source is required: root of the labelled day images, laid out as Cityscapes; or init: a model that "
             "knows the day, whose certain labels on the day pictures of the pairs take their place"
         )
-    require_same_classes(load_metadata(config.init).classes, classes, "data.classes")
-    net = load_weights(config.init).to(device)
+    require_same_classes(load_metadata(init).classes, classes, "data.classes")
+    net = load_weights(init).to(device)
     for sample in tqdm(samples, desc="labelling day pictures", unit="file", leave=False, disable=None):
         assert sample.label_path is not None, "these samples are made with a place for their labels"
         sample.label_path.parent.mkdir(parents=True, exist_ok=True)

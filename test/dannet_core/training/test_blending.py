@@ -75,6 +75,30 @@ def test_mean_iou_counts_the_classes_that_the_reference_has():
     assert mean_iou(torch.zeros(3, 3)) == 0.0
 
 
+class Normed(Pixelwise):
+    """The same behind a batch norm, whose statistics a blend gets wrong when it averages them."""
+
+    def __init__(self, slope, bias):
+        super().__init__(slope, bias)
+        self.norm = torch.nn.BatchNorm2d(3)
+
+    def at_stride(self, images):
+        return super().at_stride(self.norm(images))
+
+
+def test_a_refitted_blend_has_statistics_of_day_and_night_and_is_scored_with_them():
+    start, adapted = Normed(10.0, [0.0, 0.0, 0.0]), Normed(10.0, [0.0, 0.0, 0.0])
+    alone = Processes(0, 1, torch.device("cpu"))
+    given = inputs()
+    both = torch.cat([given.day, given.night])
+    chosen = Blender(start, 0.9, (0, 1), alone, refitted=True).blend(adapted, [given, given])
+    torch.testing.assert_close(chosen.net.norm.running_mean, both.mean(dim=(0, 2, 3)))
+    assert not chosen.net.norm.training
+    plain = Blender(start, 0.9, (0, 1), alone).blend(adapted, [given, given])
+    assert not plain.net.norm.running_mean.any()
+    assert chosen.score != plain.score
+
+
 @pytest.fixture
 def start(tiny_run, tmp_path):
     return run_training(tiny_run(run_dir=tmp_path / "pre", optimiser__steps=1, optimiser__lr=0.05), "pretrain")

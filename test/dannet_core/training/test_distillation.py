@@ -3,6 +3,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dannet_core.errors import DannetError, ImageError  # noqa: E402 - after the skip
+from dannet_core.formats.label_png import read_label_png  # noqa: E402
 from dannet_core.networks.weights import load_metadata, load_weights, save_weights  # noqa: E402
 from dannet_core.training.checkpoint import read_checkpoint  # noqa: E402
 from dannet_core.training.distillation import Distillation, distillation_loss  # noqa: E402
@@ -13,6 +14,7 @@ from dannet_core.training.guide import Guide  # noqa: E402
 from dannet_core.training.precision import Precision  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.run_parts import build_adaptation  # noqa: E402
+from dannet_core.training.start_labels import FOLDER  # noqa: E402
 from dannet_core.training.step_inputs import StepInputs  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -136,6 +138,21 @@ def test_the_guide_labels_the_day_and_the_teacher_the_night(tiny_run, start):
     assert len(seen) == 2
     for images in (inputs.day, inputs.source):
         assert any(torch.equal(images, one) for one in seen)
+
+
+def test_a_larger_teacher_also_labels_the_day_of_a_run_without_labels(tiny_run, tmp_path, start):
+    larger = tmp_path / "larger.safetensors"
+    net, metadata = load_weights(start), load_metadata(start)
+    with torch.no_grad():
+        net.segmentation.low_classifier.bias[7] += 1000  # whatever it sees
+    save_weights(net, larger, metadata)
+    config = tiny_run(
+        data__source=None, init=start, beyond__larger_teacher=larger, beyond__certain_start=0.0, optimiser__steps=1
+    )
+    run_training(config, "train")
+    maps = [read_label_png(path, "train_ids") for path in (config.run_dir / FOLDER).rglob("*.png")]
+    assert maps
+    assert all((labels == 7).all() for labels in maps)
 
 
 @pytest.mark.parametrize(
