@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dannet_core.classes import IGNORE_ID
+from dannet_core.errors import SettingsError
 from dannet_core.networks import DANNet
 from dannet_core.networks.dannet import upsample
 from dannet_core.training.distributed import Processes
@@ -55,9 +56,12 @@ class Blender:
         certain: likelihood above which the start network's label of a day pixel counts.
         static_classes: train ids.
         processes: over which scores are taken together.
-        least: of `SHARES`, those from this one on are tried; at most 1.
+        limits: of `SHARES`, those from the first to the second are tried.
         refitted: every blend gets batch-norm statistics of its own, of the day and night pictures, before it is scored:
             averages of the statistics of two networks do not fit the averages of their weights.
+
+    Raises:
+        SettingsError: none of `SHARES` lies between ``limits``.
     """
 
     def __init__(
@@ -66,12 +70,17 @@ class Blender:
         certain: float,
         static_classes: Sequence[int],
         processes: Processes,
-        least: float = 0.0,
+        limits: tuple[float, float] = (0.0, 1.0),
         *,
         refitted: bool = False,
     ) -> None:
         self._refitted = refitted
-        self._shares = [share for share in SHARES if share >= least]
+        self._shares = [share for share in SHARES if limits[0] <= share <= limits[1]]
+        if not self._shares:
+            raise SettingsError(
+                f"beyond.blend_least, beyond.blend_most: got {limits[0]:g} and {limits[1]:g}, expected one of "
+                f"{', '.join(f'{share:g}' for share in SHARES)} between them"
+            )
         self.start = copy.deepcopy(start).requires_grad_(False).eval()
         self._certain = certain
         self._static_classes = tuple(static_classes)

@@ -200,6 +200,7 @@ class BeyondConfig:
         0.4,
         limits=(0, 1),
     )
+    blend_most: float = option("largest share of the adapted weights that a blend may have", 1.0, limits=(0, 1))
     patience: int = option(
         "end the run after so many evaluations whose blend scored below the best, which is best.safetensors; 0 = never",
         0,

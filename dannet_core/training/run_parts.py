@@ -240,7 +240,8 @@ def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Pro
     if config.init is None:
         raise SettingsError("beyond.blend needs init, the model that is blended in")
     refitted = beyond.statistics_of == "pairs" and beyond.statistics > 0
-    return Blender(net, beyond.certain_start, classes.static, processes, beyond.blend_least, refitted=refitted)
+    limits = (beyond.blend_least, beyond.blend_most)
+    return Blender(net, beyond.certain_start, classes.static, processes, limits, refitted=refitted)
 
 
 def _generator_optimiser(config: TrainConfig, net: DANNet) -> Optimizer:

@@ -32,9 +32,9 @@ def inputs() -> StepInputs:
     return StepInputs(day, labels, day, night, (8, 12), [])
 
 
-def blend(adapted, least=0.0):
+def blend(adapted, least=0.0, most=1.0):
     start = Pixelwise(10.0, [0.0, 0.0, 0.0])
-    blender = Blender(start, 0.9, (0, 1), Processes(0, 1, torch.device("cpu")), least)
+    blender = Blender(start, 0.9, (0, 1), Processes(0, 1, torch.device("cpu")), (least, most))
     return blender.blend(adapted, [inputs(), inputs()])
 
 
@@ -67,6 +67,14 @@ def test_no_less_is_adapted_than_asked_for():
     forgetful = Pixelwise(-10.0, [0.0, 0.0, 0.0])
     assert blend(forgetful, least=0.4).share == 0.4
     assert blend(forgetful, least=0.55).share == 1.0
+
+
+def test_no_more_is_adapted_than_allowed():
+    perfect = Pixelwise(10.0, [0.0, 0.0, -0.75])
+    assert blend(perfect, most=0.55).share == 0.55
+    assert blend(perfect, least=0.4, most=0.4).share == 0.4
+    with pytest.raises(SettingsError, match=r"blend_most: got 0.6 and 0.65, expected one of 0.4, 0.55, 0.7, 0.85, 1"):
+        blend(perfect, least=0.6, most=0.65)
 
 
 def test_mean_iou_counts_the_classes_that_the_reference_has():
