@@ -14,15 +14,18 @@ import torch
 from torch import Tensor
 
 from dannet_core.classes import IGNORE_ID
+from dannet_core.errors import SettingsError
 from dannet_core.networks import DANNet
 from dannet_core.networks.dannet import upsample
 from dannet_core.training.distributed import Processes
 from dannet_core.training.pseudo_labels import make_pseudo_labels
 from dannet_core.training.step_inputs import StepInputs
+from dannet_core.training.target_statistics import estimate_statistics
 from dannet_core.training.teacher import batch_statistics
 
 SHARES: Final = (0.4, 0.55, 0.7, 0.85, 1.0)
 """Of the adapted network in the blend."""
+_SOURCE, _DAY, _NIGHT = range(3)
 
 
 @dataclass
@@ -53,13 +56,31 @@ class Blender:
         certain: likelihood above which the start network's label of a day pixel counts.
         static_classes: train ids.
         processes: over which scores are taken together.
-        least: of `SHARES`, those from this one on are tried; at most 1.
+        limits: of `SHARES`, those from the first to the second are tried.
+        refitted: every blend gets batch-norm statistics of its own, of the day and night pictures, before it is scored:
+            averages of the statistics of two networks do not fit the averages of their weights.
+
+    Raises:
+        SettingsError: none of `SHARES` lies between ``limits``.
     """
 
     def __init__(
-        self, start: DANNet, certain: float, static_classes: Sequence[int], processes: Processes, least: float = 0.0
+        self,
+        start: DANNet,
+        certain: float,
+        static_classes: Sequence[int],
+        processes: Processes,
+        limits: tuple[float, float] = (0.0, 1.0),
+        *,
+        refitted: bool = False,
     ) -> None:
-        self._shares = [share for share in SHARES if share >= least]
+        self._refitted = refitted
+        self._shares = [share for share in SHARES if limits[0] <= share <= limits[1]]
+        if not self._shares:
+            raise SettingsError(
+                f"beyond.blend_least, beyond.blend_most: got {limits[0]:g} and {limits[1]:g}, expected one of "
+                f"{', '.join(f'{share:g}' for share in SHARES)} between them"
+            )
         self.start = copy.deepcopy(start).requires_grad_(False).eval()
         self._certain = certain
         self._static_classes = tuple(static_classes)
@@ -75,6 +96,9 @@ class Blender:
 
     def _scored(self, adapted: DANNet, share: float, seen: Sequence[tuple[int, Tensor, Tensor]]) -> Blend:
         net = blended(self.start, adapted, share)
+        if self._refitted:
+            days, nights = ([images for kind, images, _ in seen if kind == wanted] for wanted in (_DAY, _NIGHT))
+            estimate_statistics(net, [torch.cat(pair) for pair in zip(days, nights, strict=True)])
         confusions: dict[int, Tensor] = {}
         for kind, images, reference in seen:
             counts = _confusion(_logits(net, images), reference)
@@ -93,7 +117,7 @@ class Blender:
         fused = make_pseudo_labels(day_logits, night_logits, None, "fused", self._static_classes).long()
         is_moving = torch.isin(fused, torch.tensor(self._static_classes, device=fused.device), invert=True)
         fused = torch.where(is_moving | (known != IGNORE_ID), fused, IGNORE_ID)
-        return [(0, batch.source, batch.labels), (1, day, known), (2, night, fused)]
+        return [(_SOURCE, batch.source, batch.labels), (_DAY, day, known), (_NIGHT, night, fused)]
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint: the file that the run started from may go."""

@@ -13,7 +13,10 @@ from dannet_core.settings import option
 
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official", "fused")
-NIGHT_LABELS: Final = ("night", "fused")
+NIGHT_LABELS: Final = ("night", "fused", "fused_guide")
+STATISTICS_OF: Final = ("source", "pairs")
+START_VIEWS: Final = ("one", "several")
+FEATURE_CLASSES: Final = ("all", "moving")
 TV_KINDS: Final = ("mean", "released")
 EXPOSURE_KINDS: Final = ("l1", "l1_intensity", "released")
 GENERATOR_OPTIMISERS: Final = ("sgd", "adamw")
@@ -170,8 +173,8 @@ class BeyondConfig:
         limits=(0, 1),
     )
     night_labels: str = option(
-        "the teacher's pseudo labels: of the night picture alone, or fused: static classes from the pair's day "
-        "picture, the others from the night",
+        "the teacher's pseudo labels: of the night picture alone; or fused: static classes from the pair's day "
+        "picture, the others from the night; or fused_guide: as fused, but init or larger_teacher labels the day",
         "night",
         choices=NIGHT_LABELS,
     )
@@ -197,6 +200,7 @@ class BeyondConfig:
         0.4,
         limits=(0, 1),
     )
+    blend_most: float = option("largest share of the adapted weights that a blend may have", 1.0, limits=(0, 1))
     patience: int = option(
         "end the run after so many evaluations whose blend scored below the best, which is best.safetensors; 0 = never",
         0,
@@ -206,6 +210,11 @@ class BeyondConfig:
         "likelihood above which a day pixel's label by init counts, without data.source and for the blend",
         0.9,
         limits=(0, 1),
+    )
+    start_views: str = option(
+        "how init looks at a day picture that it labels: once (one), or at three scales and mirrored (several)",
+        "one",
+        choices=START_VIEWS,
     )
     mixing: float = option(
         "weight of the loss on night pictures with half of the classes of a darkened source picture pasted onto them",
@@ -222,11 +231,37 @@ class BeyondConfig:
         0,
         limits=(0, 100_000),
     )
+    statistics_of: str = option(
+        "what the statistics are estimated of: the trained network on those pictures (source), or the finished "
+        "blend on day and night pictures of the pairs (pairs)",
+        "source",
+        choices=STATISTICS_OF,
+    )
     darkening: float = option(
         "share of the source pictures that the source pass sees darkened, with lamps and noise, as a night camera "
         "would, with their labels",
         0.0,
         limits=(0, 1),
+    )
+    distillation: float = option(
+        "weight of the divergence of the source pass from the soft labels that init, or larger_teacher, gives the same "
+        "pictures by day, where no label says otherwise",
+        0.0,
+    )
+    larger_teacher: Path | None = option(
+        "model file of the same classes that knows the day better than init and takes its place in distillation and "
+        "night_labels fused_guide; unset: init",
+        None,
+    )
+    feature_distance: float = option(
+        "weight of the distance of the backbone's features in the source pass to those of init on the same pictures "
+        "by day",
+        0.0,
+    )
+    feature_classes: str = option(
+        "features that the distance is taken of: all, or those where a label names a class that moves",
+        "all",
+        choices=FEATURE_CLASSES,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -118,6 +118,13 @@ class Companion(Protocol):
         """The weighted loss of the logits of the pictures that were given last."""
 
 
+class SourceTerm(Protocol):
+    """One more loss on what the source pass gives."""
+
+    def loss(self, part: Part, logits: Tensor) -> Tensor:
+        """The weighted loss of the source pictures' logits."""
+
+
 class DomainStep:
     """Computes all losses of a step and their gradients; the optimisers are the caller's.
 
@@ -133,6 +140,8 @@ class DomainStep:
         ingredients: passes that follow the paper's, in order; none at first.
         source_view: gives the source pictures as the source pass sees them; at first as they are.
         companion: gives pictures that go through the network with the source's, in one batch; None at first.
+        source_terms: losses on the source pass beside the paper's; none at first.
+        source_watch: is around the source pass; nothing at first.
     """
 
     def __init__(
@@ -148,6 +157,8 @@ class DomainStep:
         self.ingredients: list[Ingredient] = []
         self.source_view: Callable[[Part], Tensor] = _as_they_are
         self.companion: Companion | None = None
+        self.source_terms: list[SourceTerm] = []
+        self.source_watch: Callable[[], AbstractContextManager[None]] = nullcontext
         self._static_classes = tuple(static_classes)
         self._networks = networks
         self._config = config
@@ -216,7 +227,8 @@ class DomainStep:
 
     def _source(self, part: Part, intensity: Tensor | None) -> Tensor:
         images, labels = self.source_view(part), part.inputs.labels
-        relit, logits, aux, extra = self._forward_source(part, images, (labels.shape[-2], labels.shape[-1]))
+        with self.source_watch():
+            relit, logits, aux, extra = self._forward_source(part, images, (labels.shape[-2], labels.shape[-1]))
         part.result.pictures["source"] = (images, relit.detach())
         segmentation = self._segmentation(logits, labels)
         part.add("segmentation", segmentation)
@@ -229,6 +241,8 @@ class DomainStep:
             loss = loss + self._config.light_source * self._light(part, "source", images, relit, intensity)
         if extra is not None:
             loss = loss + extra
+        for term in self.source_terms:
+            loss = loss + term.loss(part, logits)
         self._backward(part, loss)
         part.result.labels["source"] = logits.detach().argmax(dim=1)
         detached: Tensor = logits.detach()

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from dannet_core.architectures import BACKBONES
 from dannet_core.errors import SettingsError
+from dannet_core.networks import DANNet
+from dannet_core.networks.backbone_weights import library_of
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.darkening import SourceDarkening
+from dannet_core.training.distillation import Distillation
 from dannet_core.training.domain_step import DomainStep, Networks
+from dannet_core.training.feature_distance import FeatureDistance
+from dannet_core.training.guide import Guide, Guides
 from dannet_core.training.masking import MaskedConsistency
 from dannet_core.training.mixing import ClassMixing
 from dannet_core.training.night_labels import NightLabeller
@@ -15,27 +22,45 @@ from dannet_core.training.precision import Precision
 from dannet_core.training.teacher import Teacher
 
 
+@dataclass(frozen=True)
+class Advisers:
+    """The networks that others learn from.
+
+    Attributes:
+        teacher: the average of the network in training; None without one.
+        guides: frozen ones.
+    """
+
+    teacher: Teacher | None
+    guides: Guides
+
+
 def add_ingredients(
     step: DomainStep,
     config: TrainConfig,
     networks: Networks,
-    teacher: Teacher | None,
+    advisers: Advisers,
     precision: Precision,
     static_classes: Sequence[int],
 ) -> None:
-    """Give a step what follows the paper's passes, in order, and what its source pass sees.
+    """Give a step what follows the paper's passes, in order, and what its source pass sees and is held to.
 
     Raises:
         SettingsError: an ingredient needs another that is off, or sizes differ.
     """
-    beyond = config.beyond
+    beyond, teacher, guides = config.beyond, advisers.teacher, advisers.guides
     _check(config, teacher is not None)
     if beyond.darkening > 0:
         step.source_view = SourceDarkening(beyond.darkening, config.seed)
+    if beyond.distillation > 0 and guides.day is not None:
+        step.source_terms.append(Distillation(guides.day, beyond.distillation))
+    if guides.start is not None and beyond.feature_distance > 0:
+        _hold_features(step, config, networks.net, guides.start, precision, static_classes)
     if teacher is None:
         return
-    fused_for = static_classes if beyond.night_labels == "fused" else None
-    labeller = NightLabeller(teacher, beyond.certain, precision, fused_for)
+    fused_for = None if beyond.night_labels == "night" else static_classes
+    guide = guides.day if beyond.night_labels == "fused_guide" else None
+    labeller = NightLabeller(teacher, beyond.certain, precision, fused_for, guide)
     if beyond.mixing > 0:
         mixing = ClassMixing(networks, labeller, beyond.mixing, config.seed, precision)
         if beyond.one_batch:
@@ -45,6 +70,29 @@ def add_ingredients(
     if beyond.masking > 0:
         options = {"weight": beyond.masking, "covered": beyond.covered}
         step.ingredients.append(MaskedConsistency(networks, labeller, **options, seed=config.seed, precision=precision))
+
+
+def _hold_features(
+    step: DomainStep,
+    config: TrainConfig,
+    net: DANNet,
+    start: Guide,
+    precision: Precision,
+    static_classes: Sequence[int],
+) -> None:
+    beyond, model = config.beyond, config.model
+    if config.optimiser.compile:
+        raise SettingsError(
+            "beyond.feature_distance, optimiser.compile: a compiled network hides its features: set one off"
+        )
+    library = library_of(model.arch, model.backbone or BACKBONES[model.arch][-1])
+    name = f"segmentation.{library.backbone[-1].removesuffix('.')}"
+    others = static_classes if beyond.feature_classes == "moving" else ()
+    distance = FeatureDistance(
+        start.net, net, name, weight=beyond.feature_distance, precision=precision, static_classes=others
+    )
+    step.source_terms.append(distance)
+    step.source_watch = distance.watched
 
 
 def _check(config: TrainConfig, has_teacher: bool) -> None:

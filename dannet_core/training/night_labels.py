@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dannet_core.classes import IGNORE_ID
 from dannet_core.training.domain_step import Part
+from dannet_core.training.guide import Guide
 from dannet_core.training.precision import Precision
 from dannet_core.training.pseudo_labels import make_pseudo_labels
 from dannet_core.training.teacher import Teacher
@@ -37,6 +38,7 @@ class NightLabeller:
         precision: of the networks.
         fused_for: train ids of the static classes, which then come from the day picture of the pair
             (`make_pseudo_labels`, ``fused``); None = everything from the night.
+        guide: labels the day picture instead of the teacher; None = the teacher.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class NightLabeller:
         threshold: float,
         precision: Precision,
         fused_for: Sequence[int] | None = None,
+        guide: Guide | None = None,
     ) -> None:
+        self._guide = guide
         self._fused_for = fused_for
         self._teacher = teacher
         self._threshold = threshold
@@ -62,7 +66,8 @@ class NightLabeller:
     def _label(self, part: Part) -> NightLabels:
         logits = self._logits(part.inputs.target_images("night"))
         if self._fused_for is not None:
-            day = self._logits(part.inputs.target_images("day"))
+            day_images = part.inputs.target_images("day")
+            day = self._logits(day_images) if self._guide is None else self._guide.logits(day_images)
             fused = make_pseudo_labels(day, logits, None, "fused", self._fused_for).long()
             likelihoods = torch.maximum(day.softmax(dim=1), logits.softmax(dim=1))
             confidence = likelihoods.gather(1, torch.where(fused == IGNORE_ID, 0, fused)[:, None])[:, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -210,12 +211,19 @@ class Run:
         Training goes on with the running ones. Every process estimates, from its own share of the batches, since
         synchronised batch norms wait for each other; the first one's network is what is used.
         """
-        adaptation, config = self._adaptation, self._config
-        net = self._fitted(adaptation.deployable, step, config.beyond.statistics, adaptation.step.day_and_night)
+        adaptation, config, net = self._adaptation, self._config, self._adaptation.deployable
+        beyond = config.beyond
+        of_pairs = beyond.statistics_of == "pairs"
+        if not of_pairs:
+            net = self._fitted(net, step, beyond.statistics, adaptation.step.day_and_night)
         if adaptation.blender is not None:
-            with closing(self._feed.inputs(step, step + config.beyond.blend)) as feed:
+            with closing(self._feed.inputs(step, step + beyond.blend)) as feed:
                 self._blend = adaptation.blender.blend(net, feed)
             net = self._blend.net
+        if of_pairs:
+            net = self._fitted(net, step, beyond.statistics, StepInputs.pairs)
+            if self._blend is not None:
+                self._blend = dataclasses.replace(self._blend, net=net)
         return self._fitted(net, step, config.optimiser.target_statistics, _night)
 
     def _fitted(self, net: DANNet, step: int, count: int, pictures: Callable[[StepInputs], torch.Tensor]) -> DANNet:

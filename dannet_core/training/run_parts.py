@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,7 +33,8 @@ from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes
 from dannet_core.training.domain_step import DomainStep, GeneratorForward, Networks
 from dannet_core.training.feed import SOURCE_SET, TARGET_SET, class_set
-from dannet_core.training.ingredients import add_ingredients
+from dannet_core.training.guide import Guides, make_guides
+from dannet_core.training.ingredients import Advisers, add_ingredients
 from dannet_core.training.optimisers import Rates, discriminator_optimiser, generator_optimiser
 from dannet_core.training.precision import Precision
 from dannet_core.training.teacher import Teacher
@@ -52,6 +53,7 @@ class Adaptation:
         freeze_batch_norm: keep batch norms in eval mode.
         teacher: follows the generator; None without one.
         blender: of the generator with the start; None without one.
+        guides: frozen models that the ingredients ask.
     """
 
     networks: Networks
@@ -62,6 +64,7 @@ class Adaptation:
     freeze_batch_norm: bool
     teacher: Teacher | None = None
     blender: Blender | None = None
+    guides: Guides = field(default_factory=Guides)
 
     @property
     def deployable(self) -> DANNet:
@@ -95,6 +98,7 @@ class Adaptation:
             "precision": self.precision.state(),
             "teacher": None if self.teacher is None else self.teacher.state(),
             "start": None if self.blender is None else self.blender.state(),
+            "guides": self.guides.state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -111,6 +115,7 @@ class Adaptation:
             self.teacher.restore(state["teacher"])
         if self.blender is not None:
             self.blender.restore(state["start"])
+        self.guides.restore(state.get("guides", {}))
         torch.set_rng_state(state["rng"])
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -201,10 +206,11 @@ def build_adaptation(
     optimisers = [_generator_optimiser(config, net)]
     if mode == "train" and config.loss.target_losses:
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
-    teacher = Teacher(net, config.beyond.teacher) if mode == "train" and config.beyond.teacher > 0 else None
+    teacher = _teacher(config, net) if mode == "train" else None
+    guides = make_guides(config, net, classes, precision) if mode == "train" else Guides()
     domain_step = DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static)
     if mode == "train":
-        add_ingredients(domain_step, config, networks, teacher, precision, classes.static)
+        add_ingredients(domain_step, config, networks, Advisers(teacher, guides), precision, classes.static)
     adaptation = Adaptation(
         networks,
         _metadata(config, mode, classes, class_shares).replace(align_corners=net.align_corners),
@@ -214,9 +220,15 @@ def build_adaptation(
         optimiser.freeze_batch_norm,
         teacher,
         _blender(config, net, classes, processes) if mode == "train" else None,
+        guides,
     )
     adaptation.use_training_mode()
     return adaptation
+
+
+def _teacher(config: TrainConfig, net: DANNet) -> Teacher | None:
+    limit = config.beyond.teacher
+    return Teacher(net, limit, frozen_norms=config.optimiser.freeze_batch_norm) if limit > 0 else None
 
 
 def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Processes) -> Blender | None:
@@ -227,7 +239,9 @@ def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Pro
         return None
     if config.init is None:
         raise SettingsError("beyond.blend needs init, the model that is blended in")
-    return Blender(net, beyond.certain_start, classes.static, processes, beyond.blend_least)
+    refitted = beyond.statistics_of == "pairs" and beyond.statistics > 0
+    limits = (beyond.blend_least, beyond.blend_most)
+    return Blender(net, beyond.certain_start, classes.static, processes, limits, refitted=refitted)
 
 
 def _generator_optimiser(config: TrainConfig, net: DANNet) -> Optimizer:

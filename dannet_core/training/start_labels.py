@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -21,10 +22,12 @@ from dannet_core.training.distributed import Processes
 
 FOLDER: Final = "start_labels"
 """In the run folder: label maps of the day pictures, by their names."""
+SCALES: Final = (0.75, 1.0, 1.25)
+"""Of the size that the start model sees a picture at, where it looks several times."""
 
 
 def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, processes: Processes) -> DataSet:
-    """The day pictures of the pairs, labelled by ``init`` as it is, as a labelled set.
+    """The day pictures of the pairs, labelled by ``init`` or the larger teacher as it is, as a labelled set.
 
     A resumed run keeps the labels that it began with; its start model may be gone.
 
@@ -54,23 +57,32 @@ def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, pr
 
 
 def _write_labels(config: TrainConfig, samples: Sequence[Sample], classes: ClassSet, device: torch.device) -> None:
-    if config.init is None:
+    init = config.beyond.larger_teacher or config.init
+    if init is None:
         raise SettingsError(
             "data.source is required: root of the labelled day images, laid out as Cityscapes; or init: a model that "
             "knows the day, whose certain labels on the day pictures of the pairs take their place"
         )
-    require_same_classes(load_metadata(config.init).classes, classes, "data.classes")
-    net = load_weights(config.init).to(device)
+    require_same_classes(load_metadata(init).classes, classes, "data.classes")
+    net = load_weights(init).to(device)
     for sample in tqdm(samples, desc="labelling day pictures", unit="file", leave=False, disable=None):
         assert sample.label_path is not None, "these samples are made with a place for their labels"
         sample.label_path.parent.mkdir(parents=True, exist_ok=True)
-        labels = certain_labels(net, sample.read_image(), config.beyond.certain_start, device, config.model.input_size)
+        rgb, beyond = sample.read_image(), config.beyond
+        scales = SCALES if beyond.start_views == "several" else ()
+        labels = certain_labels(net, rgb, beyond.certain_start, device, config.model.input_size, scales=scales)
         write_png(sample.label_path, labels)
 
 
 @torch.no_grad()
 def certain_labels(
-    net: DANNet, rgb: Rgb, threshold: float, device: torch.device, input_size: tuple[int, int] | None = None
+    net: DANNet,
+    rgb: Rgb,
+    threshold: float,
+    device: torch.device,
+    input_size: tuple[int, int] | None = None,
+    *,
+    scales: Sequence[float] = (),
 ) -> Labels:
     """The likeliest classes of a picture where their likelihood is above ``threshold``, 255 elsewhere; H x W uint8.
 
@@ -80,14 +92,28 @@ def certain_labels(
         threshold: 0 to 1.
         device: where to compute.
         input_size: height and width at which ``net`` sees the picture; None = the picture's own.
+        scales: of that size, at each of which ``net`` sees the picture and its mirror image; the likelihoods are
+            averaged. Empty = once, as it is.
     """
     images = torch.from_numpy(normalize(rgb)).to(device)
-    if input_size is not None and images.shape[-2:] != input_size:
-        images = functional.interpolate(images, input_size, mode="bilinear", align_corners=False, antialias=True)
-    logits = net(images).logits.float()
-    if logits.shape[-2:] != rgb.shape[:2]:
-        logits = functional.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)
-    confidence, labels = logits.softmax(dim=1).max(dim=1)
+    height, width = input_size or rgb.shape[:2]
+    views = [(scale, mirrored) for scale in scales for mirrored in (False, True)] or [(1.0, False)]
+    seen = [
+        _likelihoods(net, images, (round(height * scale), round(width * scale)), mirrored) for scale, mirrored in views
+    ]
+    confidence, labels = (sum(seen[1:], seen[0]) / len(seen)).max(dim=1)
     certain = torch.where(confidence > threshold, labels, IGNORE_ID)[0].to(torch.uint8)
     result: Labels = certain.cpu().numpy()
     return result
+
+
+def _likelihoods(net: DANNet, images: Tensor, seen_at: tuple[int, int], mirrored: bool) -> Tensor:
+    """1 x K x H x W, of a picture of that size which the network sees at another, perhaps mirrored."""
+    size = (images.shape[-2], images.shape[-1])
+    if size != seen_at:
+        images = functional.interpolate(images, seen_at, mode="bilinear", align_corners=False, antialias=True)
+    logits = net(images.flip(-1)).logits.flip(-1) if mirrored else net(images).logits
+    if size != seen_at:
+        logits = functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+    likelihoods: Tensor = logits.float().softmax(dim=1)
+    return likelihoods

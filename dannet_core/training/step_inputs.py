@@ -47,6 +47,10 @@ class StepInputs:
         assert images is not None, "adaptation needs target images"
         return images
 
+    def pairs(self) -> Tensor:
+        """The day and the night crops of a batch that has them, 2M x 3 x h' x w'."""
+        return torch.cat([self.target_images("day"), self.target_images("night")])
+
     def parts(self, count: int) -> list[StepInputs]:
         """Split for gradient accumulation into ``count`` parts of equal size."""
 

@@ -7,8 +7,8 @@ makes the pseudo labels, and it is what is validated and saved.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -27,12 +27,16 @@ class Teacher:
     Args:
         net: what it starts as.
         limit: the largest share of itself that it keeps in a step.
+        frozen_norms: the network trains with the statistics that it has, and so does the teacher predict.
 
     Attributes:
         net: the averaged network, in eval mode, without gradients.
     """
 
-    def __init__(self, net: DANNet, limit: float) -> None:
+    def __init__(self, net: DANNet, limit: float, *, frozen_norms: bool = False) -> None:
+        self._statistics: Callable[[nn.Module], AbstractContextManager[object]] = (
+            nullcontext if frozen_norms else batch_statistics
+        )
         self.net = copy.deepcopy(net).requires_grad_(False).eval()
         self._limit = limit
 
@@ -54,9 +58,10 @@ class Teacher:
     def logits(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Predict with the batch's own statistics, N x K x ``size``; the running ones stay as they are.
 
-        They are the day's as much as the night's, and the night's own make the better pseudo labels.
+        They are the day's as much as the night's, and the night's own make the better pseudo labels; but for a network
+        that trains with frozen ones.
         """
-        with batch_statistics(self.net):
+        with self._statistics(self.net):
             _, stride_logits, _ = self.net.at_stride(images)
         return upsample(stride_logits, size, self.net.align_corners)
 

@@ -32,9 +32,9 @@ def inputs() -> StepInputs:
     return StepInputs(day, labels, day, night, (8, 12), [])
 
 
-def blend(adapted, least=0.0):
+def blend(adapted, least=0.0, most=1.0):
     start = Pixelwise(10.0, [0.0, 0.0, 0.0])
-    blender = Blender(start, 0.9, (0, 1), Processes(0, 1, torch.device("cpu")), least)
+    blender = Blender(start, 0.9, (0, 1), Processes(0, 1, torch.device("cpu")), (least, most))
     return blender.blend(adapted, [inputs(), inputs()])
 
 
@@ -69,10 +69,42 @@ def test_no_less_is_adapted_than_asked_for():
     assert blend(forgetful, least=0.55).share == 1.0
 
 
+def test_no_more_is_adapted_than_allowed():
+    perfect = Pixelwise(10.0, [0.0, 0.0, -0.75])
+    assert blend(perfect, most=0.55).share == 0.55
+    assert blend(perfect, least=0.4, most=0.4).share == 0.4
+    with pytest.raises(SettingsError, match=r"blend_most: got 0.6 and 0.65, expected one of 0.4, 0.55, 0.7, 0.85, 1"):
+        blend(perfect, least=0.6, most=0.65)
+
+
 def test_mean_iou_counts_the_classes_that_the_reference_has():
     confusion = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 2.0], [0.0, 0.0, 0.0]])
     assert mean_iou(confusion) == pytest.approx((3 / 4 + 2 / 5) / 2)
     assert mean_iou(torch.zeros(3, 3)) == 0.0
+
+
+class Normed(Pixelwise):
+    """The same behind a batch norm, whose statistics a blend gets wrong when it averages them."""
+
+    def __init__(self, slope, bias):
+        super().__init__(slope, bias)
+        self.norm = torch.nn.BatchNorm2d(3)
+
+    def at_stride(self, images):
+        return super().at_stride(self.norm(images))
+
+
+def test_a_refitted_blend_has_statistics_of_day_and_night_and_is_scored_with_them():
+    start, adapted = Normed(10.0, [0.0, 0.0, 0.0]), Normed(10.0, [0.0, 0.0, 0.0])
+    alone = Processes(0, 1, torch.device("cpu"))
+    given = inputs()
+    both = torch.cat([given.day, given.night])
+    chosen = Blender(start, 0.9, (0, 1), alone, refitted=True).blend(adapted, [given, given])
+    torch.testing.assert_close(chosen.net.norm.running_mean, both.mean(dim=(0, 2, 3)))
+    assert not chosen.net.norm.training
+    plain = Blender(start, 0.9, (0, 1), alone).blend(adapted, [given, given])
+    assert not plain.net.norm.running_mean.any()
+    assert chosen.score != plain.score
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from dannet_core.training.optimisers import GENERATOR_OPTIMISERS  # noqa: E402
 from dannet_core.training.pseudo_labels import PSEUDO_LABEL_VARIANTS  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[3] / "config" / "train"
-WHOLE = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name != "official.yaml")
-OVERLAYS = ["official.yaml", *sorted(f"ablations/{path.name}" for path in (CONFIGS / "ablations").glob("*.yaml"))]
+ON_TOP = ["official.yaml", "beyond_without_labels.yaml"]
+WHOLE = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name not in ON_TOP)
+OVERLAYS = [*ON_TOP, *sorted(f"ablations/{path.name}" for path in (CONFIGS / "ablations").glob("*.yaml"))]
 
 
 def read(*names: str) -> config.TrainConfig:
@@ -65,6 +66,16 @@ def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none(
     assert (beyond.crop.of_input_size, paper.crop.of_input_size) == (True, False)
     assert (paper.beyond.darkening, paper.beyond.one_batch, paper.beyond.statistics) == (0, False, 0)
     assert (beyond.beyond.blend, beyond.beyond.blend_least) == (5, 0.7)
+    for one in (beyond, paper):
+        assert (one.beyond.distillation, one.beyond.feature_distance, one.beyond.larger_teacher) == (0, 0, None)
+        assert (one.beyond.statistics_of, one.beyond.blend_most, one.beyond.start_views) == ("source", 1.0, "one")
     off = (paper.beyond.teacher, paper.beyond.mixing, paper.beyond.masking, paper.beyond.blend, paper.beyond.patience)
     assert not any(off)
     assert (paper.optimiser.generator, paper.optimiser.lr_head) == ("sgd", None)
+
+
+def test_without_labels_more_of_the_start_is_kept_and_the_blend_is_fitted():
+    ours = read("beyond.yaml", "beyond_without_labels.yaml")
+    assert ours.optimiser == read("beyond.yaml").optimiser
+    assert (ours.beyond.blend_least, ours.beyond.blend_most) == (0.4, 0.4)
+    assert (ours.beyond.certain_start, ours.beyond.statistics, ours.beyond.statistics_of) == (0.5, 30, "pairs")

@@ -49,6 +49,36 @@ def test_the_model_sees_a_picture_at_its_own_size_and_labels_the_pictures():
     assert (labels[:29] == 255).all()
 
 
+def test_several_views_are_averaged_and_mirrored_back():
+    seen = []
+
+    class LeftOfWide(torch.nn.Module):
+        """Class 2 on the left half at every size, surer at the largest; class 1 on the right."""
+
+        def forward(self, images):
+            seen.append(tuple(images.shape[-2:]))
+            logits = torch.zeros(1, 4, *images.shape[-2:])
+            half = images.shape[-1] // 2
+            red = images[:, 0] > 0
+            logits[:, 2] = torch.where(red, 2.0 if half > 60 else 1.0, 0.0)
+            logits[:, 1, :, half:] = 0.5  # wherever the picture is turned
+            return type("Output", (), {"logits": logits})
+
+    rgb = np.zeros((64, 96, 3), np.uint8)
+    rgb[:, :48, 0] = 255
+    one = certain_labels(LeftOfWide(), rgb, 0.0, torch.device("cpu"), (80, 120))
+    assert seen == [(80, 120)]
+    assert np.unique(one[:, :40]).tolist() == [2]
+    assert np.unique(one[:, 56:]).tolist() == [1]
+
+    seen.clear()
+    several = certain_labels(LeftOfWide(), rgb, 0.4, torch.device("cpu"), (80, 120), scales=(0.75, 1.0, 1.25))
+    assert seen == [(60, 90), (60, 90), (80, 120), (80, 120), (100, 150), (100, 150)]
+    assert np.unique(several[:, :40]).tolist() == [2]
+    # Likelihoods of class 1 are 0.35 as it is and 0.25 mirrored: certain of neither.
+    assert np.unique(several[:, 56:]).tolist() == [255]
+
+
 def test_pairs_and_a_start_model_are_enough_and_the_run_resumes_without_the_model(tiny_run, toy_root, start):
     config = tiny_run(data__source=None, init=start, beyond__certain_start=0.0)
     last = run_training(config, "train")

@@ -3,7 +3,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dannet_core.networks import build_dannet  # noqa: E402 - after the skip
-from dannet_core.networks.weights import load_weights  # noqa: E402
+from dannet_core.networks.weights import load_metadata, load_weights  # noqa: E402
+from dannet_core.training.checkpoint import read_checkpoint  # noqa: E402
 from dannet_core.training.distributed import Processes  # noqa: E402
 from dannet_core.training.feed import open_feed  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
@@ -44,6 +45,7 @@ def test_a_run_fits_the_statistics_only_where_it_is_asked_to(tiny_run, tmp_path)
     assert not torch.equal(plain.get_buffer(name), fitted.get_buffer(name))
 
 
+FIRST = (torch.nn.Conv2d, torch.nn.BatchNorm2d)
 BEYOND = {
     "loss__target_losses": False,
     "beyond__teacher": 0.9,
@@ -79,4 +81,29 @@ def test_statistics_of_day_and_night_are_of_both_in_one_batch(tiny_run, tmp_path
     first, norm = _first_two(fitted)
     padded = torch.nn.ReflectionPad2d(3)
     means = torch.stack([first(padded(batch)).mean(dim=(0, 2, 3)) for batch in pictures])
+    torch.testing.assert_close(norm.running_mean, means.mean(dim=0).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_pairs_are_of_the_finished_blend(tiny_run, tmp_path):
+    start = run_training(tiny_run(run_dir=tmp_path / "pre", optimiser__steps=1, optimiser__lr=0.05), "pretrain")
+    config = tiny_run(
+        init=start,
+        loss__target_losses=False,
+        beyond__blend=1,
+        beyond__statistics=3,
+        beyond__statistics_of="pairs",
+        model__relighting_width=0,
+    )
+    last = run_training(config, "train")
+    saved = load_weights(last)
+    state = read_checkpoint(config.run_dir / "checkpoints" / "step_00000004.pt")
+    share = float(load_metadata(last).source.split(", ")[-1].split()[0])
+    for name, tensor in saved.named_parameters():
+        expected = torch.lerp(state["start"][name], state["net"][name], share)
+        torch.testing.assert_close(tensor.detach(), expected, rtol=0, atol=0)
+
+    feed = open_feed(config, "train", Processes(0, 1, torch.device("cpu")))
+    pictures = [torch.cat([inputs.day, inputs.night]) for inputs in feed.inputs(4, 7)]
+    first, norm = (next(m for m in saved.modules() if isinstance(m, kind)) for kind in FIRST)
+    means = torch.stack([first(batch).mean(dim=(0, 2, 3)) for batch in pictures])
     torch.testing.assert_close(norm.running_mean, means.mean(dim=0).detach(), rtol=1e-4, atol=1e-5)

@@ -48,6 +48,16 @@ def test_pseudo_labels_use_the_batchs_own_statistics_and_remember_none():
     assert not any(module.training for module in teacher.net.modules())
 
 
+def test_where_the_networks_norms_are_frozen_the_teachers_are_too():
+    torch.manual_seed(0)
+    net = build_dannet("lraspp", relighting_width=4)
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = net.eval()(images).logits
+    torch.testing.assert_close(Teacher(net, 0.9, frozen_norms=True).logits(images, (64, 96)), expected)
+    assert float((Teacher(net, 0.9).logits(images, (64, 96)) - expected).abs().max()) > 1e-3
+
+
 def test_the_teacher_is_saved_and_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tiny_run, tmp_path):
     def run(name: str, **changes: object):
         return tiny_run(run_dir=tmp_path / name, beyond__teacher=0.9, **changes)
