@@ -20,8 +20,8 @@ from dannet_core.settings import parse, to_plain  # noqa: E402
 from dannet_core.training.config import PRESETS, TrainConfig  # noqa: E402
 
 TINY = (
-    "--optimiser.steps=1", "--device=cpu", "--data.workers=0", "--watch.checkpoint_every=1", "--crop.source", "64", "64",
-    "--crop.target", "64", "64", "--beyond.statistics=1", "--model.discriminator_width=4",
+    "--optimiser.steps=1", "--device=cpu", "--data.workers=0", "--watch.checkpoint_every=1", "--beyond.statistics=1",
+    "--crop.source", "64", "64", "--crop.target", "64", "64", "--model.discriminator_width=4",
 )  # fmt: skip
 SETTING = {"weights_sha256": "1", "data_sha256": "2", "train_arguments": []}
 
