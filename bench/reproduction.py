@@ -1,11 +1,20 @@
-"""The paper's Table 4 in miniature: source-only, DANNet and its ablations on the toy city, several seeds.
+"""The paper's Table 4 in miniature, and on photographs with what goes beyond the paper; several seeds each.
 
-    python bench/reproduction.py                       # two CPU cores: an hour or two; continues where it stopped
+    python bench/reproduction.py               # toy city; two CPU cores: an hour or two; goes on where it stopped
     python bench/reproduction.py --jobs 1 --train-arg=--device=cuda --train-arg=--optimiser.steps=4000
+    python bench/reproduction.py --start efficientvit --weights b0.safetensors --data PHOTOGRAPHS --budget-min 480
 
-Every seed gets a city of its own, a source-only model, and one adaptation a row with `config/train/toy_city.yaml` and
-the row's file under `config/train/ablations/`; the last model (not the best on the validation pictures) is evaluated on
-labelled night pictures of that city. Writes `bench/results/reproduction.json`, `docs/reproduction.md` and its picture.
+On the toy city every seed gets a city of its own, a source-only model, and one adaptation a row with
+`config/train/toy_city.yaml` and the row's file under `config/train/ablations/`; the last model (not the best on the
+validation pictures) is evaluated on labelled night pictures of that city. Writes `bench/results/reproduction.json`.
+
+With `--start efficientvit` every row starts from EfficientViT-B0's public weights, on photographs laid out as a
+miniature Cityscapes and Dark Zurich: Table 4 with `config/train/efficientvit_small_set.yaml`, the ingredients of
+`preset: beyond` with `config/train/beyond.yaml`; each model is evaluated by night and by day. About 70 runs of some ten
+minutes on one core: a night on two. Writes `bench/results/reproduction_efficientvit.json` after every row, and goes on
+from it.
+
+Both write `docs/reproduction.md`, which names the rows that were not run.
 """
 
 from __future__ import annotations
@@ -13,77 +22,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "config" / "train"
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from reproduction_report import draw_examples, write_page  # noqa: E402 - after the path
+import reproduction_photographs as photographs  # noqa: E402 - after the path
+from reproduction_report import Example, draw_examples, write_page  # noqa: E402
+from reproduction_rows import BEYOND, CONFIGS, FULL, SOURCE_ONLY, TABLE_4, Row  # noqa: E402
+from reproduction_runs import OutOfTimeError, Runs, machine  # noqa: E402
 
-FULL: Final = "full"
-SOURCE_ONLY: Final = "source_only"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table.
-
-    Attributes:
-        key: folder name.
-        title: as the page shows it.
-        paper: the paper's mIoU on Dark Zurich-val, percent (Tables 1 and 4); None where it has no such row.
-        ablation: file under config/train/ablations, without suffix.
-        arguments: further ones for `dannet train`.
-        pretrained: starts from the seed's source-only model.
-        evaluate: further arguments for `dannet evaluate`.
-        model_of: evaluates this row's model instead of training one.
-    """
-
-    key: str
-    title: str
-    paper: float | None
-    ablation: str | None = None
-    arguments: tuple[str, ...] = ()
-    pretrained: bool = True
-    evaluate: tuple[str, ...] = ()
-    model_of: str | None = None
-
-
-STAND_STILL: Final = ("--optimiser.lr", "0", "--optimiser.lr_discriminator", "0", "--optimiser.steps", "1")
-ROWS: Final = (
-    Row(SOURCE_ONLY, "source-only", 12.28, model_of=SOURCE_ONLY),
-    Row(FULL, "full DANNet", 36.76),
-    Row("without_static", "w/o L_static", 20.48, "without_static_loss"),
-    Row(
-        "night_statistics",
-        "source-only, batch-norm statistics of the night",
-        None,
-        arguments=("--model.relighting_width", "0", *STAND_STILL),
-    ),
-    Row("without_day", "w/o Dark Zurich-D (adversarial to night only)", 22.78, "without_day_domain"),
-    Row("without_relighting", "w/o relighting and L_light", 34.14, "without_relighting"),
-    Row("without_light_loss", "w/o L_light", 35.05, "without_light_loss"),
-    Row("cross_entropy", "cross-entropy in L_static", 33.61, "static_cross_entropy"),
-    Row("plain_focal", "plain focal in L_static", 36.49, "static_plain_focal"),
-    Row("unweighted_labels", "w/o re-weighting on pseudo labels", 32.71, "without_reweighting_pseudo_labels"),
-    Row(
-        "unweighted_prediction",
-        "w/o re-weighting on prediction",
-        32.22,
-        evaluate=("--reweight_std", "0"),
-        model_of=FULL,
-    ),
-    Row("without_pretraining", "w/o pre-trained segmentation", 30.74, pretrained=False),
-)
+RESULTS = ROOT / "bench" / "results"
+TOY, EFFICIENTVIT = "toy_city", "efficientvit"
+RECORDS = {TOY: RESULTS / "reproduction.json", EFFICIENTVIT: RESULTS / "reproduction_efficientvit.json"}
 
 
 class Miniature:
@@ -92,13 +47,13 @@ class Miniature:
     Args:
         folder: of the runs.
         train_arguments: for every training, after those of the row.
-        threads: CPU threads a run.
+        runs: starts the verbs.
     """
 
-    def __init__(self, folder: Path, train_arguments: Sequence[str], threads: int) -> None:
+    def __init__(self, folder: Path, train_arguments: Sequence[str], runs: Runs) -> None:
         self._folder = folder
         self._train_arguments = list(train_arguments)
-        self._environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+        self._runs = runs
 
     def city(self, seed: int) -> Path:
         """The seed's data set; a training on one city says nothing about another."""
@@ -117,15 +72,13 @@ class Miniature:
         city = self.city(seed)
         if not (city / "dark_zurich" / "gt").is_dir():
             size = ("--size", "180", "320", "--source", "400", "--pairs", "200", "--validation", "40")
-            self._dannet("toy_city", "--out", city, "--seed", seed, *size)
+            self._runs.dannet("toy_city", "--out", city, "--seed", seed, *size)
         self._train("pretrain", seed, SOURCE_ONLY, "pretrain_toy_city.yaml", ())
 
     def measure(self, seed: int, row: Row) -> dict[str, Any]:
         """Train the row's model unless it is there, evaluate it on the night, return its metrics."""
         if row.model_of is None:
-            arguments = list(row.arguments)
-            if row.ablation:
-                arguments = ["--config", str(CONFIGS / "ablations" / f"{row.ablation}.yaml"), *arguments]
+            arguments = row.adaptation()
             if row.pretrained:
                 arguments += ["--init", str(self.model(seed, SOURCE_ONLY))]
             else:
@@ -136,31 +89,15 @@ class Miniature:
                 arguments += ["--config", str(from_nothing)]
             self._train("train", seed, row.key, "toy_city.yaml", arguments)
         report = self.run_folder(seed, row.key) / "night"
-        if not (report / "metrics.json").is_file():
-            model = self.model(seed, row.model_of or row.key)
-            where = ("--dataset", "dark-zurich", "--root", self.city(seed) / "dark_zurich", "--out", report)
-            self._dannet("evaluate", "--model", model, *where, "--worst", 0, "--threads", 1, *row.evaluate)
-        return dict(json.loads((report / "metrics.json").read_text(encoding="utf-8")))
+        model = self.model(seed, row.model_of or row.key)
+        return self._runs.evaluate(model, "dark-zurich", self.city(seed) / "dark_zurich", report, *row.evaluate)
 
     def _train(self, verb: str, seed: int, key: str, config: str, arguments: Sequence[str]) -> None:
-        folder = self.run_folder(seed, key)
-        if (folder / "seconds").is_file():
-            return
         city = self.city(seed)
-        roots = ("--data.source", city / "cityscapes", "--data.target", city / "dark_zurich", "--run_dir", folder)
+        roots = ("--data.source", city / "cityscapes", "--data.target", city / "dark_zurich")
         quiet = ("--watch.evaluate_every", 0, "--no-watch.tensorboard", "--seed", seed)
-        resume = ("--resume",) if any(folder.glob("checkpoints/*.pt")) else ()
-        files = ("--config", CONFIGS / config)
-        start = time.perf_counter()
-        self._dannet(verb, *files, *arguments, *self._train_arguments, *roots, *quiet, *resume)
-        (folder / "seconds").write_text(f"{time.perf_counter() - start:.0f}\n", encoding="utf-8")
-
-    def _dannet(self, verb: str, *arguments: object) -> None:
-        command = [sys.executable, "-m", "dannet_core", verb, *map(str, arguments)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=self._environment, cwd=ROOT)
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RuntimeError(f"{' '.join(command[2:])}\n  {last}")
+        everything = ("--config", CONFIGS / config, *arguments, *self._train_arguments, *roots, *quiet)
+        self._runs.train(verb, self.run_folder(seed, key), *everything)
 
 
 def miou(metrics: dict[str, Any]) -> float:
@@ -184,36 +121,54 @@ def results_of(rows: Sequence[Row], metrics: dict[tuple[str, int], dict[str, Any
     return results
 
 
-def machine() -> dict[str, Any]:
-    import torch
-
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=False, capture_output=True, text=True, cwd=ROOT)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "cpus": os.cpu_count(),
-        "machine": platform.machine(),
-        "gpu": gpu,
-        "torch": torch.__version__,
-        "commit": commit.stdout.strip(),
-    }
-
-
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "reproduction", help="of all runs")
+    parser.add_argument("--start", choices=(TOY, EFFICIENTVIT), default=TOY, help="what every row starts from")
+    parser.add_argument(
+        "--weights", type=Path, help="EfficientViT-B0 that knows the day: .safetensors, or as published"
+    )
+    parser.add_argument("--data", type=Path, help="photographs: folder with cityscapes/ and dark_zurich/")
+    parser.add_argument("--input-size", type=int, nargs=2, default=[576, 768], help="that photographs are run at")
+    parser.add_argument("--budget-min", type=float, help="minutes after which what runs is stopped, to be continued")
+    parser.add_argument("--folder", type=Path, help="of all runs; unset: below runs/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", choices=[row.key for row in ROWS], default=[row.key for row in ROWS])
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="unset: all; a wrong one lists them")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--train-arg", action="append", default=[], help="passed on to every `dannet train`")
-    parser.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / "reproduction.json")
+    parser.add_argument("--json", type=Path, help="unset: below bench/results")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reproduction.md")
-    return parser.parse_args()
+    options = parser.parse_args(arguments)
+    known = [row.key for row in (TABLE_4 if options.start == TOY else photographs.ROWS)]
+    wrong = [key for key in options.rows or () if key not in known]
+    if wrong:
+        parser.error(f"--rows: got {wrong[0]}, expected some of {' '.join(known)}")
+    if options.start == EFFICIENTVIT:
+        for name in ("weights", "data"):
+            path = getattr(options, name)
+            if path is None or not path.exists():
+                parser.error(
+                    f"--{name}: got {path}, expected a {'file' if name == 'weights' else 'folder'} that exists"
+                )
+    folders = {TOY: "reproduction", EFFICIENTVIT: "reproduction_efficientvit"}
+    options.folder = options.folder or ROOT / "runs" / folders[options.start]
+    options.json = options.json or RECORDS[options.start]
+    options.rows = options.rows or known
+    return options
 
 
-def main() -> int:
-    options = parse()
-    miniature = Miniature(options.folder, options.train_arg, max(1, (os.cpu_count() or 1) // options.jobs))
-    rows = [row for row in ROWS if row.key in options.rows]
+def all_jobs(pool: ThreadPoolExecutor, do: Callable[[Any], None], jobs: Sequence[Any]) -> None:
+    """Do every job; the first that fails is told, after those that run have ended."""
+    futures = [pool.submit(do, job) for job in jobs]
+    failures = [failure for future in futures if (failure := future.exception()) is not None]
+    # A job that failed makes the others out of time; its own message is the one to tell.
+    for failure in sorted(failures, key=lambda one: isinstance(one, OutOfTimeError))[:1]:
+        raise failure
+
+
+def on_toy_city(options: argparse.Namespace, runs: Runs) -> None:
+    """The rows of Table 4, each seed in a city of its own."""
+    miniature = Miniature(options.folder, options.train_arg, runs)
+    rows = [row for row in TABLE_4 if row.key in options.rows]
     metrics: dict[tuple[str, int], dict[str, Any]] = {}
 
     def measure(job: tuple[Row, int]) -> None:
@@ -222,19 +177,61 @@ def main() -> int:
         print(f"seed {seed}, {row.title}: night mIoU {100 * miou(metrics[row.key, seed]):.2f} %", flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(miniature.prepare, options.seeds))
+        all_jobs(pool, miniature.prepare, options.seeds)
         # Rows that use another row's model come after it.
         for wanted in (lambda row: row.model_of is None, lambda row: row.model_of is not None):
-            list(pool.map(measure, [(row, seed) for row in rows if wanted(row) for seed in options.seeds]))
+            all_jobs(pool, measure, [(row, seed) for row in rows if wanted(row) for seed in options.seeds])
 
     results = {"machine": machine(), "seeds": options.seeds, "rows": results_of(rows, metrics, options.seeds)}
     options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     seed = options.seeds[0]
-    models = [miniature.model(seed, key) for key in (SOURCE_ONLY, FULL)]
+    models = {"source-only": miniature.model(seed, SOURCE_ONLY), "DANNet": miniature.model(seed, FULL)}
     picture = options.page.parent / "images" / "reproduction.png"
-    draw_examples(miniature.city(seed) / "dark_zurich", models, picture)
-    write_page(options.page, results, picture)
-    print(f"wrote {options.json} and {options.page}")
+    draw_examples(Example(miniature.city(seed) / "dark_zurich", models, relit_by="DANNet"), picture)
+
+
+def on_photographs(options: argparse.Namespace, runs: Runs) -> None:
+    """Table 4's rows and the recipe's ingredients, from a model that knows the day."""
+    size = (options.input_size[0], options.input_size[1])
+    setting = photographs.Setting(options.weights, options.data, size, tuple(options.train_arg))
+    record = photographs.Record(options.json, setting.to_plain())
+    study = photographs.Photographs(options.folder, setting, runs)
+    study.prepare()
+
+    def measure(job: tuple[Row, int]) -> None:
+        row, seed = job
+        scores = study.measure(row, seed)
+        record.add(row, seed, scores)
+        text = ", ".join(f"{when} mIoU {score['miou_percent']:.2f} %" for when, score in scores.items())
+        print(f"seed {seed}, {row.title}: {text}", flush=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for todo in photographs.jobs(
+            [row for row in photographs.ROWS if row.key in options.rows], options.seeds, record
+        ):
+            all_jobs(pool, measure, todo)
+    models = {"start": SOURCE_ONLY, "DANNet": FULL, "beyond": BEYOND}
+    found = {title: study.model(key, options.seeds[0]) for title, key in models.items()}
+    if all(model.is_file() for model in found.values()):
+        # Not into docs/: whose photographs they are is not known here.
+        picture = options.folder / "examples.png"
+        draw_examples(Example(options.data / "dark_zurich", found, input_size=size), picture)
+        print(f"wrote {picture}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    runs = Runs(
+        max(1, (os.cpu_count() or 1) // options.jobs), None if options.budget_min is None else 60 * options.budget_min
+    )
+    in_time = True
+    try:
+        (on_toy_city if options.start == TOY else on_photographs)(options, runs)
+    except OutOfTimeError:
+        in_time = False
+    records = RECORDS | {options.start: options.json}
+    write_page(options.page, records[TOY], records[EFFICIENTVIT])
+    print(f"wrote {options.page}" if in_time else "out of time: the same command goes on", flush=True)
     return 0
 
 
@@ -242,4 +239,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except RuntimeError as error:
-        sys.exit(f"reproduction: {error}")
+        print(f"reproduction: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from reproduction_photographs import GROUPS
+from reproduction_rows import BEYOND, FULL, SOURCE_ONLY, Row
 
 from dannet_core import NightSegmenter
 from dannet_core.atomic_files import write_whole
 from dannet_core.data.registry import open_data_set
 from dannet_core.evaluation.canvas import TEXT_HEIGHT, put_text, white
+from dannet_core.inference.presets import PRESETS
 from dannet_core.pixels import Rgb, colorize, write_png
 
-COLUMNS = ("night", "relit (DANNet)", "source-only", "DANNet", "ground truth")
 INTRODUCTION = """\
 # Reproduction at small scale
 
@@ -28,33 +32,126 @@ present, in percent.
 The paper's figures are DANNet-PSPNet on Dark Zurich-val after days of GPU time, from ImageNet and Cityscapes weights;
 ours come from random weights and minutes on two CPU cores. What can be compared is the order of the rows.
 """
+PHOTOGRAPHS = """\
+## On photographs, and beyond the paper
+
+The same rows, and the ingredients of [`preset: beyond`](train_your_night.md#5-beyond-the-paper) taken out or added one
+at a time, from the public weights of EfficientViT-B0 on `camvid_night`: 204 labelled day photographs of CamVid, 101
+day-night pairs whose night is rendered from the day, 34 night and 33 day pictures of other streets to measure on. Table
+4's rows are trained with [config/train/efficientvit_small_set.yaml](../config/train/efficientvit_small_set.yaml) and
+keep the running batch-norm statistics, so that one model is for night and day; the others with
+[config/train/beyond.yaml](../config/train/beyond.yaml). Every model is the last one, at 768x576.
+
+    python bench/reproduction.py --start efficientvit --weights b0.safetensors --data PHOTOGRAPHS
+
+runs what is missing, `--budget-min 60` for an hour of it; a night on two CPU cores is enough for all seeds.
+"""
+TITLES = {"table_4": "Table 4", "beyond": "The ingredients of `beyond`"}
+REFERENCES = {"table_4": FULL, "beyond": BEYOND}
 
 
-def write_page(path: Path, results: dict[str, Any], picture: Path) -> None:
-    """Write the Markdown page."""
-    rows = {row["key"]: row for row in results["rows"]}
-    full = rows.get("full", {}).get("miou_percent", {})
-    lines = [
-        INTRODUCTION,
-        "| row | paper | here: mean (each seed) | minus full, here | sign as in the paper |",
-        "|---|---|---|---|---|",
-        *(_line(row, rows.get("full"), full) for row in results["rows"]),
-        "",
-        f"![Night pictures of the toy city and what the models make of them](images/{picture.name})",
-        "",
-        _conditions(results),
-    ]
+def write_page(path: Path, miniature: Path, photographs: Path) -> None:
+    """Write the Markdown page.
+
+    Args:
+        path: of the page; `X.notes.md` beside `X.md` is what people make of the toy city's figures.
+        miniature: JSON of the toy city; may be missing.
+        photographs: JSON of the photographs; may be missing.
+    """
+    lines = [INTRODUCTION]
+    if miniature.is_file():
+        lines += _miniature(json.loads(miniature.read_text(encoding="utf-8")))
     notes = path.with_suffix(".notes.md")
     if notes.is_file():
         lines += ["", notes.read_text(encoding="utf-8").strip()]
-    write_whole(path, ("\n".join(lines) + "\n").encode())
+    record = json.loads(photographs.read_text(encoding="utf-8")) if photographs.is_file() else {}
+    write_whole(path, ("\n".join([*lines, "", *photographs_section(record)]) + "\n").encode())
+
+
+def _miniature(results: dict[str, Any]) -> list[str]:
+    rows = {row["key"]: row for row in results["rows"]}
+    full = rows.get(FULL, {}).get("miou_percent", {})
+    return [
+        "| row | paper | here: mean (each seed) | minus full, here | sign as in the paper |",
+        "|---|---|---|---|---|",
+        *(_line(row, rows.get(FULL), full) for row in results["rows"]),
+        "",
+        "![Night pictures of the toy city and what the models make of them](images/reproduction.png)",
+        "",
+        _conditions(results),
+    ]
 
 
 def _conditions(results: dict[str, Any]) -> str:
     seeds, machine = ", ".join(map(str, results["seeds"])), results["machine"]
-    where = machine["gpu"] or f"{machine['cpus']} CPU cores"
     figures = "[bench/results/reproduction.json](../bench/results/reproduction.json)"
-    return f"Seeds {seeds}; torch {machine['torch']}, {where}. Figures: {figures}."
+    return f"Seeds {seeds}; torch {machine['torch']}, {_where(machine)}. Figures: {figures}."
+
+
+def _where(machine: dict[str, Any]) -> str:
+    return str(machine["gpu"] or f"{machine['cpus']} CPU cores")
+
+
+def photographs_section(record: dict[str, Any]) -> list[str]:
+    """Both tables of the photographs; a row without a score is named as not run.
+
+    Args:
+        record: of `reproduction_photographs.Record`; empty = nothing was run.
+    """
+    scores: dict[str, Any] = record.get("scores", {})
+    lines = [PHOTOGRAPHS]
+    for group, (_, rows) in GROUPS.items():
+        # The start is a row of Table 4's, and what both tables begin with.
+        shown = rows if rows[0].key == SOURCE_ONLY else (Row(SOURCE_ONLY, "start"), *rows)
+        lines += [f"### {TITLES[group]}", "", *_table(shown, scores, REFERENCES[group]), ""]
+    if not scores:
+        return [*lines, "None of these rows has been run yet."]
+    machines = "; ".join(sorted({f"torch {one['torch']}, {_where(one)}" for one in record["machines"]}))
+    arguments = record["setting"]["train_arguments"]
+    told = f", every training with `{' '.join(arguments)}`" if arguments else ""
+    return [*lines, f"Measured with {machines}{told}; each seed in brackets, in order."]
+
+
+def _table(rows: Sequence[Row], scores: dict[str, Any], reference: str) -> list[str]:
+    lines = [
+        f"| row | paper | night mIoU | minus {reference} | sign as in paper | night pixels | day mIoU | day pixels |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    base = _of(scores.get(reference, {}), "night", "miou_percent")
+    paper_base = next((row.paper for row in rows if row.key == reference), None)
+    for row in rows:
+        held = scores.get(row.key, {})
+        paper = _percent(row.paper)
+        if not held:
+            lines.append(f"| {row.title} | {paper} | not run | | | | | |")
+            continue
+        night = _of(held, "night", "miou_percent")
+        difference, verdict = _compared(night, base if row.key != reference else {}, row.paper, paper_base)
+        others = (("night", "pixel_accuracy_percent"), ("day", "miou_percent"), ("day", "pixel_accuracy_percent"))
+        cells = [_mean(night), difference, verdict, *(_mean(_of(held, *which)) for which in others)]
+        lines.append(f"| {row.title} | {paper} | {' | '.join(cells)} |")
+    return lines
+
+
+def _of(held: Mapping[str, Any], when: str, what: str) -> dict[str, float]:
+    return {seed: held[seed][when][what] for seed in sorted(held, key=int)}
+
+
+def _mean(scores: Mapping[str, float]) -> str:
+    mean = f"{statistics.mean(scores.values()):.1f}"
+    return mean if len(scores) == 1 else f"{mean} ({', '.join(f'{score:.1f}' for score in scores.values())})"
+
+
+def _compared(
+    night: Mapping[str, float], base: Mapping[str, float], paper: float | None, paper_base: float | None
+) -> tuple[str, str]:
+    """Mean difference to the reference on the seeds that both have, and whether its sign is the paper's."""
+    differences = [score - base[seed] for seed, score in night.items() if seed in base]
+    if not differences:
+        return "", ""
+    comparable = paper is not None and paper_base is not None
+    verdict = _verdict(paper - paper_base, differences) if comparable else ""
+    return f"{statistics.mean(differences):+.1f}", verdict
 
 
 def _line(row: dict[str, Any], full_row: dict[str, Any] | None, full: dict[int, float]) -> str:
@@ -86,33 +183,49 @@ def _verdict(paper: float, here: Sequence[float]) -> str:
     return "no" if agreeing == 0 else f"on {agreeing} of {len(here)} seeds"
 
 
-def draw_examples(root: Path, models: Sequence[Path], path: Path, count: int = 3) -> None:
-    """Rows of night pictures with what each model makes of them.
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """What a picture of examples shows.
 
-    Args:
-        root: of the toy city's Dark Zurich.
-        models: source-only and adapted.
-        path: of the PNG.
+    Attributes:
+        root: of the night pictures, laid out as Dark Zurich.
+        models: by the title of their column.
+        relit_by: the model whose relit picture is shown beside the night; None = none.
+        input_size: (height, width) that the models run at; None = their own.
         count: how many pictures.
     """
-    samples = open_data_set("dark-zurich", root, "val").samples
-    chosen = [samples[i * len(samples) // count] for i in range(count)]
-    rows = []
-    with NightSegmenter.load(models[0]) as before, NightSegmenter.load(models[1]) as after:
-        for sample in chosen:
-            rgb = sample.read_image()
-            adapted = after.segment(rgb, with_relit=True)
-            shown = [rgb, adapted.relit, before.segment(rgb).colorize(), adapted.colorize()]
-            rows.append(np.hstack([*shown, colorize(sample.read_labels())]))
-    sheet = np.vstack([_heading(rows[0].shape[1]), *rows])
+
+    root: Path
+    models: Mapping[str, Path]
+    relit_by: str | None = None
+    input_size: tuple[int, int] | None = None
+    count: int = 3
+
+
+def draw_examples(example: Example, path: Path) -> None:
+    """Rows of night pictures with what each model makes of them, and the labels, as a PNG."""
+    samples = open_data_set("dark-zurich", example.root, "val").samples
+    chosen = [samples[i * len(samples) // example.count] for i in range(example.count)]
+    pictures = [sample.read_image() for sample in chosen]
+    columns = {"night": pictures}
+    for title, model in example.models.items():
+        settings = dataclasses.replace(PRESETS["paper"], input_size=example.input_size)
+        with NightSegmenter.load(model, settings) as segmenter:
+            predictions = [segmenter.segment(rgb, with_relit=title == example.relit_by) for rgb in pictures]
+        if title == example.relit_by:
+            columns[f"relit ({title})"] = [prediction.relit for prediction in predictions]
+        columns[title] = [prediction.colorize() for prediction in predictions]
+    columns["ground truth"] = [colorize(sample.read_labels()) for sample in chosen]
+    rows = [np.hstack(row) for row in zip(*columns.values(), strict=True)]
+    sheet = np.vstack([_heading(list(columns), rows[0].shape[1]), *rows])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, _small(sheet))
 
 
-def _heading(width: int) -> Rgb:
+def _heading(titles: Sequence[str], width: int) -> Rgb:
     line = white(TEXT_HEIGHT, width)
-    for index, title in enumerate(COLUMNS):
-        put_text(line, title, (index * width // len(COLUMNS) + 4, 0))
+    for index, title in enumerate(titles):
+        put_text(line, title, (index * width // len(titles) + 4, 0))
     return line
 
 

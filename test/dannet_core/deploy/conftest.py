@@ -18,13 +18,15 @@ from dannet_core.metadata import ModelMetadata
 from dannet_core.networks import DANNet, build_dannet
 
 DEMO = Path(dannet_core.__file__).parent / "models" / "demo.onnx"
+DEMO_SIZE = (288, 512)
+"""That the shipped model is exported at."""
 SIZE = (100, 132)
 """Gives PSPNet 13 x 17 features, which none of its pools divides."""
 
 
 @pytest.fixture(scope="session")
 def demo() -> Path:
-    """The shipped model: the light network at 176 x 320, trained, float32."""
+    """The shipped model: EfficientViT-B0 at 288 x 512, trained, float32."""
     return DEMO
 
 
@@ -86,7 +88,7 @@ def demo_fp16(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_nights() -> list[np.ndarray]:
-    """Four pictures of the toy city, 176 x 320 x 3 uint8."""
+    """Four pictures of the toy city, 288 x 512 x 3 uint8."""
     world = World(11)
     rng = np.random.default_rng(11)
-    return [render(world, world.pose_at(7.0 * i), (176, 320), True, rng)[0] for i in range(4)]
+    return [render(world, world.pose_at(7.0 * i), DEMO_SIZE, True, rng)[0] for i in range(4)]
