@@ -109,7 +109,11 @@ class Session:
     def pause(self) -> bool:
         """Let the frame in work finish and drop a waiting one; False when it hangs."""
         self.mailbox.discard()
-        return self.mailbox.wait_until_idle(STOP_TIMEOUT_S) and self._pipeline.wait_until_published(STOP_TIMEOUT_S)
+        return self.wait_until_idle(STOP_TIMEOUT_S)
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Wait until no frame is waiting, in work or being published; False when either half takes ``timeout_s``."""
+        return self.mailbox.wait_until_idle(timeout_s) and self._pipeline.wait_until_published(timeout_s)
 
     def close(self) -> bool:
         """Stop the worker, which closes the model, and give the publishers back; False when the worker hangs."""

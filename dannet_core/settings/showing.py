@@ -60,7 +60,8 @@ def _entry(key: Key, name: str, values: Mapping[str, Any], source: str | None) -
 
 def _scalar_or_list(value: Any) -> str:
     """On one line; as an item of a list, because a value alone would end its document."""
-    style = '"' if isinstance(value, str) and not value.isprintable() else None
+    texts = value if isinstance(value, list) else [value]
+    style = '"' if any(isinstance(text, str) and not text.isprintable() for text in texts) else None
     text: str = yaml.safe_dump(
         [value], default_flow_style=True, default_style=style, allow_unicode=True, width=float("inf")
     )

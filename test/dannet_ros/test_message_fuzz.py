@@ -79,14 +79,14 @@ def compressed_images(draw: Any) -> Any:
 def feed(rig: Any, messages: Any) -> None:
     """Each message through the subscription's own callback, waited for, and exactly one outcome."""
     rig.listen("label", "relit")
-    mailbox = rig.node._session.mailbox
+    session = rig.node._session
 
     @FUZZ
     @given(messages)
     def one(message: Any) -> None:
         before = rig.node.counts
         rig.node._on_image(message)
-        assert mailbox.wait_until_idle(300)
+        assert session.wait_until_idle(300)
         after = rig.node.counts
         changed = {outcome for outcome, count in after.items() if count != before[outcome]}
         assert changed in ({"received", o} for o in ("processed", "malformed", "out_of_order")), changed

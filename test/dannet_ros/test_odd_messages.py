@@ -126,10 +126,10 @@ def test_five_thousand_odd_messages_one_by_one(make_rig: Callable[..., Any], nig
     rig = make_rig()
     rig.listen("label")
     source = OddMessages(night, seed=11)
-    mailbox = rig.node._session.mailbox
+    session = rig.node._session
     for number in range(DIRECT):
         rig.node._on_image(source.next())
-        assert mailbox.wait_until_idle(300), f"stuck at message {number}"
+        assert session.wait_until_idle(300), f"stuck at message {number}"
         if number % 100 == 0:
             rig.spin(0.0)
     rig.until(rig.settled)
@@ -181,11 +181,11 @@ def test_truncated_and_damaged_compressed_messages(make_rig: Callable[..., Any],
     rig.listen("label")
     generator = np.random.default_rng(4)
     jpeg = cv2.imencode(".jpg", night[:, :, ::-1])[1].ravel()
-    mailbox = rig.node._session.mailbox
+    session = rig.node._session
     for _ in range(500):
         kept = jpeg[: generator.integers(0, len(jpeg) - 1)]
         rig.node._on_image(CompressedImage(format="jpeg", data=kept.tobytes()))
-        assert mailbox.wait_until_idle(300)
+        assert session.wait_until_idle(300)
     rig.until(rig.settled)
     check_sums(rig, 500, 500)
     rig.node._on_image(CompressedImage(header=Header(frame_id="good"), format="jpeg", data=jpeg.tobytes()))

@@ -71,6 +71,7 @@ def test_what_is_printed_reads_back_as_the_same(tmp_path, capsys, argv):
 @given(st.text(st.characters(exclude_categories=("Cs",))))
 @example("null")
 @example("first\nsecond: 3")
+@example("\x85")
 def test_any_text_reads_back_as_the_same(text: str) -> None:
     from dannet_core.settings.keys import keys_of
     from dannet_core.settings.showing import as_yaml
