@@ -27,6 +27,8 @@ GROUPS: Final[Mapping[str, tuple[str, tuple[Row, ...]]]] = {
 ROWS: Final = tuple(row for _, rows in GROUPS.values() for row in rows)
 SETS: Final = {"night": ("dark-zurich", "dark_zurich"), "day": ("cityscapes", "cityscapes")}
 """What a model is measured on: data set and folder."""
+DATA_FILES: Final = frozenset({".png", ".jpg", ".jpeg", ".csv"})
+"""Pictures, labels and lists of pairs."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ def _configurations() -> str:
 
 
 def _names_and_sizes(folder: Path) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # Not what runs leave beside the pictures, such as counted class shares.
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in DATA_FILES)
     if not files:
         raise RuntimeError(f"{folder}: got no files, expected cityscapes/ and dark_zurich/")
     lines = "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)

@@ -126,6 +126,21 @@ def test_scores_of_another_start_are_not_added_to(photographs, tmp_path):
         photographs.Record(path, SETTING)
 
 
+def test_the_same_pictures_are_the_same_data_whatever_runs_leave_beside_them(photographs, tiny):
+    def identity():
+        return photographs.Setting(tiny.weights, tiny.data, (64, 96)).to_plain()["data_sha256"]
+
+    before = identity()
+    left = tiny.data / "cityscapes" / "counted.json"
+    left.write_text("{}")
+    assert identity() == before
+    left.unlink()
+    extra = tiny.data / "cityscapes" / "leftImg8bit" / "one_more.png"
+    extra.write_bytes(b"x")
+    assert identity() != before
+    extra.unlink()
+
+
 def scores(night, day):
     return {
         "night": {"miou_percent": night, "pixel_accuracy_percent": 70.0},
