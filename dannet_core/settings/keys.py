@@ -94,7 +94,7 @@ class Key:
         if self.choices:
             text += f" ({', '.join(self.choices)})"
         if self.limits:
-            text += " ({:g} to {:g})".format(*self.limits)
+            text += " ({:.10g} to {:.10g})".format(*self.limits)
         return text
 
 

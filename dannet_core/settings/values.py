@@ -39,7 +39,7 @@ def _read_one(key: Key, value: Any) -> Any:
     if key.choices and result not in key.choices:
         raise SettingsError(f"{key.name}: got '{result}', expected one of {', '.join(key.choices)}")
     if key.limits and not key.limits[0] <= result <= key.limits[1]:
-        raise SettingsError(f"{key.name}: got {result}, expected {key.limits[0]:g} to {key.limits[1]:g}")
+        raise SettingsError(f"{key.name}: got {result}, expected {key.limits[0]:.10g} to {key.limits[1]:.10g}")
     return result
 
 
