@@ -24,9 +24,9 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench"))
 
-from gpu_stages.here import Here, find_gpu, install_wheels, load_pycuda, look, with_preload  # noqa: E402
-from gpu_stages.plan import NAMES, STAGES, Given, Stage, gpu_test_files, reason_against  # noqa: E402
-from gpu_stages.record import write_json  # noqa: E402
+from gpu_stages.here import Here, find_gpu, install_wheels, load_pycuda, look, with_preload  # noqa: E402 - after the path
+from gpu_stages.plan import NAMES, STAGES, Given, Stage, gpu_test_files, reason_against  # noqa: E402 - after the path
+from gpu_stages.record import write_json  # noqa: E402 - after the path
 
 LEAST_S: Final = 10.0
 """A stage that has less is not begun."""

@@ -32,9 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import reproduction_photographs as photographs  # noqa: E402 - after the path
-from reproduction_report import Example, draw_examples, write_page  # noqa: E402
-from reproduction_rows import BEYOND, CONFIGS, FULL, SOURCE_ONLY, TABLE_4, Row  # noqa: E402
-from reproduction_runs import OutOfTimeError, Runs, machine  # noqa: E402
+from reproduction_report import Example, draw_examples, write_page  # noqa: E402 - after the path
+from reproduction_rows import BEYOND, CONFIGS, FULL, SOURCE_ONLY, TABLE_4, Row  # noqa: E402 - after the path
+from reproduction_runs import OutOfTimeError, Runs, machine  # noqa: E402 - after the path
 
 RESULTS = ROOT / "bench" / "results"
 TOY, EFFICIENTVIT = "toy_city", "efficientvit"
