@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
+# Two take about six gigabytes of memory.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 # A sourced ROS installation must not leak its packages into the environments.
 CLEAN_ENV := env -u PYTHONPATH -u AMENT_PREFIX_PATH -u COLCON_PREFIX_PATH -u LD_LIBRARY_PATH
@@ -15,8 +17,8 @@ help: ## Show this list
 demo: $(DEMO_VENV)/.ready ## Night drive -> bag -> node on real DDS -> pictures in demo_output/; MODEL=x.onnx, VIDEO=file: your own
 	$(CLEAN_ENV) $(DEMO_VENV)/bin/python examples/demo.py $(if $(MODEL),--model "$(MODEL)") $(if $(VIDEO),--video "$(VIDEO)")
 
-test: $(VENV)/.ready ## Run the tests
-	$(CLEAN_ENV) $(BIN)/python -m pytest
+test: $(VENV)/.ready ## Run the tests, in two processes; WORKERS=N: in N
+	$(CLEAN_ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.ready types ## Check style, import direction and types
 	$(BIN)/ruff check .

@@ -112,6 +112,7 @@ EXTRAS = {
     "test": [
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
+        "pytest-xdist>=3.6,<4",
         "fastjsonschema>=2.18,<3",
         "hypothesis>=6.100,<7",
         "scikit-image>=0.24,<1",

@@ -85,18 +85,26 @@ class ToneMapper:
     Attributes:
         tone: one of `TONES`; another thread may set it between frames.
         frames: how many pictures it has seen.
+        not_light: why grey samples of this camera are refused; empty = they are taken for light.
     """
 
-    def __init__(self, settings: ToneSettings | None = None, announce: Callable[[str], None] = _say_nothing) -> None:
+    def __init__(
+        self,
+        settings: ToneSettings | None = None,
+        announce: Callable[[str], None] = _say_nothing,
+        not_light: str = "",
+    ) -> None:
         """Start with nothing learned.
 
         Args:
             settings: None = the defaults.
             announce: is told in one line how many bits were found, and where that changes.
+            not_light: see the attribute.
         """
         settings = settings or ToneSettings()
         self.tone = settings.tone
         self.frames = 0
+        self.not_light = not_light
         self._given = settings.bit_depth
         self._announce = announce
         self._highest = 0
@@ -135,7 +143,9 @@ class ToneMapper:
             self._find_depth(samples, max(highest, self._highest))
         self.frames += 1
         if not self._given and self.frames == FIRST_FRAMES:
-            self._announce(f"samples: {self.described}; set bit_depth where the camera has another number of bits")
+            self._announce(
+                f"samples: {self.described}, taken for light; set bit_depth where the camera has another number of bits"
+            )
 
     def _find_depth(self, samples: Samples, highest: int) -> None:
         depth = next(depth for depth in _USUAL_DEPTHS if highest < 1 << depth)

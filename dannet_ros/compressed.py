@@ -21,6 +21,8 @@ Pixels = npt.NDArray[Any]
 MAX_PIXELS: Final = 64_000_000
 """Largest picture that is decoded, in pixels (192 MB of RGB): a few kilobytes of PNG can unfold into gigabytes."""
 
+NO_TONE: Final = "how many of 16 bits count is known of a camera, not of a picture: pass ToneMapper(ToneSettings(...))"
+
 _GREY_PNG: Final = 0
 
 
@@ -39,7 +41,7 @@ def decode_camera(data: npt.NDArray[np.uint8], form: str = "", tone: ToneMapper 
     Args:
         data: 1-D uint8.
         form: what the message's ``format`` says; empty = nothing.
-        tone: what makes bytes of the samples of a PNG of 16 bits; None = one that has seen nothing before.
+        tone: what makes bytes of the samples of a PNG of 16 bits; None = they are refused.
 
     Returns:
         RGB or grey pixels, or the mosaic where ``form`` says that the camera's pixels lie in the file as they came.
@@ -58,8 +60,10 @@ def decode_camera(data: npt.NDArray[np.uint8], form: str = "", tone: ToneMapper 
         raise ImageError(f"format: says {said.bits} bits a sample, but the picture has {bits}")
     mosaic = _mosaic(pixels, grey, said)
     if bits > 8:
+        if tone is None:
+            raise ImageError(f"data: got {bits} bits a sample, expected 8, or a ToneMapper: {NO_TONE}")
         samples, name = (pixels, "") if mosaic is None else (mosaic, said.bayer)
-        return CameraImage.from_samples(samples, tone or ToneMapper(), name)
+        return CameraImage.from_samples(samples, tone, name)
     if mosaic is None:
         return CameraImage.from_rgb(pixels)
     height, width = mosaic.shape

@@ -15,7 +15,7 @@ from dannet_core.inference.camera_image import ENCODINGS as CAMERA_ENCODINGS
 from dannet_core.pixels import Rgb
 from dannet_core.tone import ToneMapper
 from dannet_ros.bridged import NoBridgeError, bridged_to_rgb
-from dannet_ros.compressed import decode_camera
+from dannet_ros.compressed import NO_TONE, decode_camera
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -40,7 +40,8 @@ def to_camera(message: Any, tone: ToneMapper | None = None) -> CameraImage:
 
     Args:
         message: the message.
-        tone: what makes bytes of samples of 16 bits, and learns from them; None = one that has seen nothing before.
+        tone: what makes bytes of samples of 16 bits, and learns from them; None = they are refused: one picture does
+            not tell how many of its bits count.
 
     Raises:
         ImageError: a field is wrong; the message names it.
@@ -80,11 +81,13 @@ def image_to_camera(message: Any, tone: ToneMapper | None = None) -> CameraImage
 
 
 def _deep_to_camera(message: Any, tone: ToneMapper | None) -> CameraImage:
+    if tone is None:
+        raise ImageError(f"encoding: got {message.encoding}, expected 8 bits a sample, or a ToneMapper: {NO_TONE}")
     if message.is_bigendian not in (0, 1):
         raise ImageError(f"is_bigendian: got {message.is_bigendian}, expected 0 or 1")
     data = np.frombuffer(message.data, dtype=np.uint8)
     camera = CameraImage(data, message.height, message.width, message.step, message.encoding)
-    return camera.toned(tone or ToneMapper(), big_endian=bool(message.is_bigendian))
+    return camera.toned(tone, big_endian=bool(message.is_bigendian))
 
 
 def _unknown_to_camera(message: Any) -> CameraImage:

@@ -11,6 +11,8 @@ from typing import Any, Final
 from dannet_core import NightSegmenter
 from dannet_core.errors import NotFiniteError
 from dannet_core.tone import ToneMapper
+from dannet_ros.camera_input import image_topic
+from dannet_ros.depth_topics import why_not_light
 from dannet_ros.diagnostics import Health
 from dannet_ros.frame_statistics import FrameStatistics, LostFrames
 from dannet_ros.latest_frame import LatestFrame
@@ -55,7 +57,8 @@ class Session:
             lambda: int(clock.now().nanoseconds),
             node.get_logger(),
         )
-        self._pipeline.tone = ToneMapper(parameters.tone_settings(), node.get_logger().info)
+        tone, topic = parameters.tone_settings(), image_topic(node, parameters.image_transport)
+        self._pipeline.tone = ToneMapper(tone, node.get_logger().info, why_not_light(topic, tone))
         self.apply(parameters)
         self.worker = ModelWorker(self._open_model, self._pipeline, self.mailbox)
         self.last_received_s = time.monotonic()

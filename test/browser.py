@@ -151,7 +151,7 @@ def browser(program: str) -> Iterator[Browser]:
         # The names of the pipe are two numbers, which pass_fds cannot give.
         process = subprocess.Popen(
             command,
-            preexec_fn=pipes,  # noqa: PLW1509
+            preexec_fn=pipes,  # noqa: PLW1509  only dup2 between fork and exec
             close_fds=False,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

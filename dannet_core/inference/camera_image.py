@@ -78,6 +78,7 @@ _LUMA: Final = MappingProxyType({"uyvy": 1, "yuyv": 0, "nv12": 0, "nv21": 0, "nv
 _GRID: Final = 7
 _PAGE: Final = 4096
 _PADDED_TO: Final = 16
+_DEEP_GREY: Final = "mono16"
 
 
 def bytes_of_picture(encoding: str, height: int, width: int, step: int) -> int:
@@ -194,7 +195,7 @@ class CameraImage:
         """
         data = np.ascontiguousarray(samples, "<u2").view(np.uint8)
         height, width = samples.shape[:2]
-        name = encoding or ("mono16" if samples.ndim == 2 else "rgb16")
+        name = encoding or (_DEEP_GREY if samples.ndim == 2 else "rgb16")
         return cls(data.reshape(-1), height, width, data[0].size, name).toned(tone)
 
     def toned(self, tone: ToneMapper, *, big_endian: bool = False) -> CameraImage:
@@ -205,6 +206,8 @@ class CameraImage:
         """
         if not self.is_deep:
             return self
+        if self.encoding == _DEEP_GREY and tone.not_light:
+            raise ImageError(tone.not_light)
         colors = self._samples(">u2" if big_endian else "<u2")[:, :, :3]  # alpha is not looked at, nor learned from
         table = tone.table(colors)
         return replace(self, table=byte_swapped(table) if big_endian else table)

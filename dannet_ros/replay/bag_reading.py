@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from dannet_core.errors import DannetError, ImageError, require
 from dannet_core.pixels import Rgb
 from dannet_core.tone import ToneMapper, ToneSettings
+from dannet_ros.depth_topics import why_not_light
 from dannet_ros.replay.bag_metadata import NAME
 from dannet_ros.replay.bag_storage import StoredBag
 from dannet_ros.replay.message_types import MessageTypes
@@ -117,7 +118,7 @@ class Bag:
 
         try:
             decoded = self.decode(message)
-            tone = self._tones.setdefault(message.topic, ToneMapper(self._tone))
+            tone = self._tone_of(message.topic)
             if message.kind == COMPRESSED and not is_packed(decoded):
                 rgb = compressed_to_rgb(decoded, tone)
             else:
@@ -125,6 +126,12 @@ class Bag:
         except ImageError as error:
             raise ImageError(f"{self.path}: {message.topic} at {message.time_ns} ns: {error}") from error
         return BagImage(message.topic, stamp_ns(decoded.header), decoded.header, rgb)
+
+    def _tone_of(self, topic: str) -> ToneMapper:
+        if topic not in self._tones:
+            settings = self._tone or ToneSettings()
+            self._tones[topic] = ToneMapper(settings, not_light=why_not_light(topic, settings))
+        return self._tones[topic]
 
     def tones(self) -> list[str]:
         """What was done to samples of 16 bits so far, one line for each topic that has them."""

@@ -62,7 +62,7 @@ def test_the_depth_grows_over_the_first_frames_and_is_announced_once():
     assert [int(table[900]) for table in tables[:3]] == [int(curve("gamma", depth)[900]) for depth in (10, 10, 12)]
     assert all(table is tables[2] for table in tables[3:])
     (line,) = said
-    assert line.startswith("samples: 12 bits (found: samples end at 4000), tone gamma; set bit_depth where the camera")
+    assert line.startswith("samples: 12 bits (found: samples end at 4000), tone gamma, taken for light; set bit_depth")
 
 
 def test_a_later_frame_that_does_not_fit_raises_the_depth_and_says_so():

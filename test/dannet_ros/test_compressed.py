@@ -13,6 +13,7 @@ pytest.importorskip("sensor_msgs", reason="sensor_msgs (ROS 2) is needed by the 
 from sensor_msgs.msg import CompressedImage, Image
 
 from dannet_core.errors import ImageError
+from dannet_core.tone import ToneMapper
 from dannet_ros.compressed import decode
 from dannet_ros.conversions import to_camera, to_rgb
 
@@ -184,8 +185,10 @@ def test_png_of_16_bits_is_mapped_like_raw_samples(rgb: np.ndarray, form: str) -
         stored = np.ascontiguousarray(samples[:, :, ::-1]) if samples.ndim == 3 else samples
         message = CompressedImage(format=form.format(name), data=cv2.imencode(".png", stored)[1].tobytes())
         raw = Image(height=70, width=90, step=samples[0].nbytes, encoding=name, data=samples.tobytes())
-        np.testing.assert_array_equal(to_rgb(message), to_rgb(raw))
-        assert to_camera(message).encoding == name
+        np.testing.assert_array_equal(to_rgb(message, ToneMapper()), to_rgb(raw, ToneMapper()))
+        assert to_camera(message, ToneMapper()).encoding == name
+        with pytest.raises(ImageError, match="^data: got 16 bits a sample, expected 8, or a ToneMapper: "):
+            to_rgb(message)
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
@@ -197,7 +200,7 @@ def test_a_mosaic_of_16_bits_inside_becomes_the_colours_of_the_raw_one(
     raw = Image(height=70, width=90, step=180, encoding=f"bayer_{pattern}16", data=mosaic.tobytes())
     for stored in (mosaic, np.dstack([mosaic] * 3)):
         message = CompressedImage(format=form.format(pattern), data=cv2.imencode(".png", stored)[1].tobytes())
-        np.testing.assert_array_equal(to_rgb(message), to_rgb(raw))
+        np.testing.assert_array_equal(to_rgb(message, ToneMapper()), to_rgb(raw, ToneMapper()))
     with pytest.raises(ImageError, match="was turned into colours, but the picture is grey"):
         to_rgb(CompressedImage(format=f"bayer_{pattern}16; png compressed bgr16",
                                data=cv2.imencode(".png", mosaic)[1].tobytes()))  # fmt: skip

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dannet_core.errors import ImageError
-from dannet_core.tone import curve
+from dannet_core.tone import ToneMapper, curve
 from dannet_ros.conversions import compressed_to_rgb
 
 EXAMPLES = int(os.environ.get("DANNET_FUZZ_MESSAGES", "150"))
@@ -83,7 +83,7 @@ PNGS = [
 def read(data: bytes, form: str) -> np.ndarray | None:
     """The picture; None = refused in one line. Anything else raised fails the test."""
     try:
-        return compressed_to_rgb(SimpleNamespace(format=form, data=data))
+        return compressed_to_rgb(SimpleNamespace(format=form, data=data), ToneMapper())
     except ImageError as error:
         said = str(error)
     assert "\n" not in said

@@ -21,6 +21,7 @@ from dannet_core.inference.camera_image import ENCODINGS as CAMERA_ENCODINGS
 from dannet_core.tone import ToneMapper, ToneSettings
 from dannet_ros import bridged
 from dannet_ros.conversions import to_camera, to_rgb
+from dannet_ros.depth_topics import why_not_light
 
 pytestmark = pytest.mark.ros
 HEIGHT, WIDTH = 66, 80
@@ -55,7 +56,7 @@ def test_every_deep_encoding_is_its_8_bit_one_once_mapped(encoding: str, big_end
 
 def test_samples_are_a_view_of_the_message() -> None:
     sent = message(samples_of("bgr16"), "bgr16")
-    camera = to_camera(sent)
+    camera = to_camera(sent, ToneMapper())
     before = camera.to_rgb()[0, 0, 2]
     sent.data[0], sent.data[1] = 0xFF, 0x0F
     assert before != camera.to_rgb()[0, 0, 2] == 255
@@ -67,6 +68,42 @@ def test_one_mapper_learns_from_all_messages() -> None:
         to_rgb(message(np.full((HEIGHT, WIDTH), most, np.uint16), "mono16"), tone)
     assert tone.described == "12 bits (found: samples end at 3000), tone gamma"
     assert tone.frames == 2
+
+
+@pytest.mark.parametrize("encoding", DEEP_ENCODINGS)
+def test_one_picture_does_not_tell_its_depth(encoding: str) -> None:
+    with pytest.raises(ImageError, match=f"^encoding: got {encoding}, expected 8 bits a sample, or a ToneMapper: "):
+        to_rgb(message(samples_of(encoding), encoding))
+
+
+@pytest.mark.parametrize(
+    ("topic", "word"),
+    [
+        ("/camera/depth/image_rect_raw", "depth"),
+        ("/camera/aligned_depth_to_color/image_raw/compressed", "depth"),
+        ("/zed/zed_node/depth/depth_registered", "depth"),
+        ("/stereo/disparity", "disparity"),
+        ("/flir/thermal/image_raw", "thermal"),
+        ("/Depth0/image", "Depth"),
+        ("/ifm3d/tof/amplitude", "tof"),
+    ],
+)
+def test_grey_samples_of_a_topic_of_distances_are_refused_by_name(topic: str, word: str) -> None:
+    why = why_not_light(topic, ToneSettings())
+    assert why.startswith(f"mono16 on {topic}: got '{word}' in the topic's name, expected ")
+    assert "\n" not in why
+    assert not why_not_light(topic, ToneSettings(bit_depth=12))
+    with pytest.raises(ImageError, match=word):
+        to_rgb(message(samples_of("mono16"), "mono16"), ToneMapper(not_light=why))
+    assert to_rgb(message(samples_of("rgb16"), "rgb16"), ToneMapper(not_light=why)).any()
+    assert to_rgb(message(samples_of("bayer_rggb16"), "bayer_rggb16"), ToneMapper(not_light=why)).any()
+
+
+@pytest.mark.parametrize(
+    "topic", ["/camera/image_raw", "/infra1/image_rect_raw", "/in_depths/image", "/ranger/front/image", "/deep_camera"]
+)
+def test_other_topics_are_taken_for_light(topic: str) -> None:
+    assert not why_not_light(topic, ToneSettings())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +125,7 @@ def test_wrong_fields_are_named_in_one_line(changes: dict[str, Any], said: str) 
     for field, value in changes.items():
         setattr(sent, field, value)
     with pytest.raises(ImageError, match=said) as refused:
-        to_rgb(sent)
+        to_rgb(sent, ToneMapper())
     assert "\n" not in str(refused.value)
 
 

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dannet_core import NightSegmenter
-from dannet_core.tone import FIRST_FRAMES, curve
+from dannet_core.tone import FIRST_FRAMES, ToneMapper, curve
 from dannet_ros.conversions import to_rgb
 from dannet_ros.diagnostics import values
 
@@ -91,7 +91,7 @@ def test_labels_are_those_of_the_same_picture_in_8_bits(
     if encoding == "mono16":
         night = np.dstack([night[:, :, 1]] * 3)
     elif encoding.startswith("bayer"):
-        night = to_rgb(message)
+        night = to_rgb(message, ToneMapper())
     expected = labels_of(tiny_model, night)
     np.testing.assert_array_equal(to_rgb(rig.came["label"][0])[:, :, 0], expected)
     assert rig.came["label"][0].header.stamp.sec == 1
@@ -112,7 +112,24 @@ def test_compressed_png_of_16_bits(
     data = cv2.imencode(".png", np.ascontiguousarray(stored[:, :, ::-1]))[1].tobytes()
     camera.publish(CompressedImage(header=raw.header, format=f"{encoding}; png compressed ", data=data))
     rig.until(lambda: rig.came["label"])
-    np.testing.assert_array_equal(to_rgb(rig.came["label"][0])[:, :, 0], labels_of(tiny_model, to_rgb(raw)))
+    np.testing.assert_array_equal(
+        to_rgb(rig.came["label"][0])[:, :, 0], labels_of(tiny_model, to_rgb(raw, ToneMapper()))
+    )
+
+
+@pytest.mark.parametrize(("bit_depth", "labels"), [(0, 1), (12, 2)])
+def test_mono16_of_a_topic_of_distances_needs_a_depth_that_is_given(
+    make_rig: Callable[..., Any], night: np.ndarray, monkeypatch: pytest.MonkeyPatch, bit_depth: int, labels: int
+) -> None:
+    monkeypatch.setattr("dannet_ros.session.image_topic", lambda _node, _transport: "/cam/depth/image")
+    rig = make_rig(bit_depth=bit_depth)
+    rig.listen("label")
+    for second, encoding in ((1, "mono16"), (2, "rgb16")):
+        rig.node._on_image(sent_as(linear(night), encoding, second))
+        rig.until(rig.settled)
+    rig.until(lambda: len(rig.came["label"]) == labels)
+    assert rig.came["label"][-1].header.stamp.sec == 2
+    assert ("mono16 on /cam/depth/image: got 'depth' in" in rig.node._health().last_problem) is (labels == 1)
 
 
 def test_the_depth_is_announced_once_and_the_tone_is_live(

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dannet_core.tone import curve
+from dannet_core.errors import ImageError
+from dannet_core.tone import ToneSettings, curve
 from dannet_ros.replay.bag_reading import BagError, open_bag
 from dannet_ros.replay.cameras import camera_topics
 
@@ -218,3 +219,14 @@ def test_mono16_is_read_where_it_is_asked_for(bags, tmp_path: Path) -> None:
         for image in opened.images(["/ir"]):
             np.testing.assert_array_equal(image.rgb, np.dstack([expected] * 3))
         assert opened.tones() == ["/ir: 14 bits (found: samples end at 8000), tone gamma"]
+
+
+def test_mono16_named_after_distances_is_refused_unless_its_depth_is_given(bags, tmp_path: Path) -> None:
+    content = {"/cam/depth/image": (DEPTH, "mono16"), "/depth/compressed": (png(DEPTH), "mono16; png compressed ")}
+    bag = record(bags, tmp_path / "bag", content)
+    with open_bag(bag) as opened:
+        for message in opened.pictures(list(content)):
+            with pytest.raises(ImageError, match=f"mono16 on {message.topic}: got 'depth' in the topic's name"):
+                opened.image(message)
+    with open_bag(bag, tone=ToneSettings(bit_depth=13)) as opened:
+        assert len(list(opened.images(list(content)))) == 4
