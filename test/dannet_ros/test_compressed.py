@@ -187,7 +187,7 @@ def test_png_of_16_bits_is_mapped_like_raw_samples(rgb: np.ndarray, form: str) -
         raw = Image(height=70, width=90, step=samples[0].nbytes, encoding=name, data=samples.tobytes())
         np.testing.assert_array_equal(to_rgb(message, ToneMapper()), to_rgb(raw, ToneMapper()))
         assert to_camera(message, ToneMapper()).encoding == name
-        with pytest.raises(ImageError, match="^data: got 16 bits a sample, expected 8, or a ToneMapper: "):
+        with pytest.raises(ImageError, match=r"^data: got 16 bits a sample, expected 8, or a ToneMapper: "):
             to_rgb(message)
 
 
