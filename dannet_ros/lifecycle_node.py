@@ -17,6 +17,7 @@ from dannet_ros.camera_input import CameraInput, InputFacts, image_topic
 from dannet_ros.declared_parameters import DeclaredParameters
 from dannet_ros.diagnostics import Diagnostics, Health
 from dannet_ros.model_fit import misfit
+from dannet_ros.realtime import RealtimePriority
 from dannet_ros.session import Session
 from dannet_ros.watchdog import PERIOD_S, Watchdog
 
@@ -63,6 +64,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.gave_up = False
         self._session: Session | None = None
         self._input: CameraInput | None = None
+        self._priority = RealtimePriority()
         self._active = False
         self._breakdown = ""
         self._clock_jumps = 0
@@ -162,6 +164,9 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         group.entities = {reference for reference in group.entities if reference() is not None}
         try:
             self._timer.timer_period_ns = round(parameters.diagnostics_period_s * 1e9)
+            # Before the model is opened: threads inherit it.
+            if problem := self._priority.take(parameters.realtime_priority):
+                return f"parameter realtime_priority: {problem}"
             self._session = Session(self, parameters)
             failure = self._session.open(self.stopping, self._while_opening)
             if not failure:
@@ -183,6 +188,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         if session is not None and not session.close():
             self.hung = True
             self.get_logger().error("the worker hangs in one frame and is left behind")
+        self._priority.give_back()
 
     def _live_problem(self, name: str, value: Any) -> str | None:
         facts = None if self._session is None else self._session.worker.facts

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from dannet_core import InferenceSettings, preset
 from dannet_core.inference.backends import INTEL_DEVICE, SUFFIX_OF_BACKEND
 from dannet_core.tone import DEFAULT_TONE, MAX_DEPTH, TONES, ToneSettings, depth_problem
+from dannet_ros.realtime import MAX_PRIORITY
 
 OUTPUT_NAMES: Final = ("label", "color", "overlay", "relit", "confidence")
 """The image outputs, in order of publishing: the label image is what a planner waits for."""
@@ -129,6 +130,12 @@ class NodeParameters:
         "auto", "Where the model runs: auto, cpu, cuda, cuda:N; with OpenVINO also an Intel gpu, gpu.N or npu."
     )
     threads: int = _parameter(0, "CPU threads inside one operator; 0 = the runtime's choice.", (0, 256))
+    realtime_priority: int = _parameter(
+        0,
+        "Real-time priority (round robin) of all threads of the process while configured, which needs the right to it; "
+        "0 = as the process was started.",
+        (0, MAX_PRIORITY),
+    )
     reweight: str = _parameter(
         "preset",
         "What the class weights multiply; preset = as the preset says.",
