@@ -78,7 +78,7 @@ def test_outputs_of_the_device_are_those_of_the_cpu(
     rig.until(lambda: all(len(rig.came[name]) == 1 for name in OUTPUTS))
     assert {rig.came[name][0].header.frame_id for name in OUTPUTS} == {encoding}
     with NightSegmenter.load(tiny_onnx) as segmenter:
-        rgb = to_rgb(message)
+        rgb = to_rgb(message, ToneMapper())
         wanted = segmenter.segment(rgb, outputs=EXTRA_OUTPUTS, alpha=0.3)
     got = {name: to_rgb(rig.came[name][0]) for name in OUTPUTS}
     assert (got["label"][:, :, 0] == wanted.labels).mean() >= 0.9999
