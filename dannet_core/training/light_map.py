@@ -99,6 +99,8 @@ class Box:
 
 def boxes(mask: Bools, least: int) -> list[Box]:
     """The connected parts of at least so many pixels."""
+    if not mask.any():  # most classes are not in a picture, and looking for their parts takes longer
+        return []
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     found = []
     for index in range(1, count):
@@ -168,19 +170,20 @@ class LightMap:
 
     def add_pool(self, lamp: Lamp, at: tuple[float, float], metre: float) -> None:
         """Light on the ground from (row, column) of a lamp's foot on towards the camera, nine radii long."""
-        begin = int(self.horizon) + 1
+        depth, reach = self.focal / metre, 9 * lamp.radius
         foot = max(at[0] - self.horizon, 1.0)
-        rows = np.arange(begin, self._ground.shape[0], dtype=np.float32)
+        nearest, farthest = max(depth - 1.3 * reach, 0.1), depth + 0.4 * reach
+        begin = max(int(self.horizon + depth * foot / farthest), int(self.horizon)) + 1
+        rows = np.arange(begin, min(int(self.horizon + depth * foot / nearest) + 1, self._ground.shape[0]))
         if not len(rows):
             return
-        depth, reach = self.focal / metre, 9 * lamp.radius
-        far = np.minimum(depth * foot / (rows - np.float32(self.horizon)), 4 * depth)
-        along = (far - (depth - 0.45 * reach)) / (0.45 * reach)
-        aside = self.vanishing + (at[1] - self.vanishing) * depth / far
-        narrow = far / (self.focal * 0.28 * reach)
-        across = (np.arange(self._ground.shape[1])[None] - aside[:, None]) * narrow[:, None]
-        pool = np.exp(-(along**2)[:, None] - across**2) * self._ground[begin:] * (0.15 * lamp.strength)
-        self.light[begin:] += self._linear[begin:] * (pool[..., None] * np.asarray(lamp.rgb)).astype(np.float32)
+        far = (depth * foot / (rows - self.horizon)).astype(np.float32)[:, None]
+        along = (far - np.float32(depth - 0.45 * reach)) / np.float32(0.45 * reach)
+        aside = np.float32(self.vanishing) + np.float32((at[1] - self.vanishing) * depth) / far
+        across = (np.arange(self.columns, dtype=np.float32) - aside) * (far / np.float32(self.focal * 0.28 * reach))
+        pool = np.exp(-(along**2) - across**2) * self._ground[begin : begin + len(rows)]
+        rgb = np.asarray(lamp.rgb, dtype=np.float32) * np.float32(0.15 * lamp.strength)
+        self.light[begin : begin + len(rows)] += self._linear[begin : begin + len(rows)] * (pool[..., None] * rgb)
 
     def finished(self) -> Floats32:
         """All the light, with what spills over in the lens; H x W x 3."""

@@ -104,7 +104,7 @@ class PlacedLights:
         """
         flatten, fall_off = torch.rand(2, generator=_own(generator, 1)).tolist()
         bright = shown(day)
-        side = max(1, day.shape[-2] // 12)
+        side = max(1, day.shape[-2] // 8)
         around = _blurred(bright.mean(dim=0, keepdim=True), side)
         flat = bright * (bright.mean() / around.clamp(min=0.02)) ** _between(FLATTEN, flatten)
         horizon = horizon_of(self._on_ground(_numpy(labels)))
@@ -132,7 +132,7 @@ class PlacedLights:
         rng = np.random.default_rng(_own(generator, 2).initial_seed())
         ids = _numpy(labels)
         shows = np.ones(ids.shape, dtype=bool) if seen is None else _numpy(seen)
-        linear = np.ascontiguousarray(_numpy(shown(day)).transpose(1, 2, 0)) ** np.float32(2.2)
+        linear = np.ascontiguousarray(_numpy(shown(day) ** 2.2).transpose(1, 2, 0))
         lights = LightMap(linear, self._on_ground(ids), shows, rng)
         ids = np.where(shows, ids, IGNORE_ID)
         self._add_panes(lights, ids, rng)
@@ -228,13 +228,12 @@ def _light_shops(lights: LightMap, building: Bools, rng: np.random.Generator) ->
 
 def _light_cabin(lights: LightMap, box: Box, shape: Vehicle, rng: np.random.Generator) -> None:
     """The panes of a bus or tram in one light: the dark part of its upper body, and its destination's board."""
-    inside = lights.luminance[box.cut]
+    tones = np.clip(lights.luminance[box.cut] ** (1 / 2.2) * 255, 0, 255).astype(np.uint8)
     upper = box.mask & (np.arange(box.height)[:, None] < box.height * (1 - 1.1 / shape.height))
     if upper.sum() < 8:
         return
-    values = np.clip(inside[upper] ** (1 / 2.2) * 255, 0, 255).astype(np.uint8)
-    limit, _ = cv2.threshold(values, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    glass = upper & (inside ** (1 / 2.2) * 255 <= limit)
+    limit, _ = cv2.threshold(tones[upper], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    glass = upper & (tones <= limit)
     light = np.asarray((1.0, 0.92, 0.72)) * rng.uniform(0.1, 0.6)
     lights.light[box.cut][glass] += light.astype(np.float32)
     if rng.random() < 0.7:
@@ -268,7 +267,8 @@ def _light_street(lights: LightMap, aside_m: float, lamp: Lamp, rng: np.random.G
         foot = lights.horizon + lights.camera_m * metre
         column = lights.vanishing + aside_m * metre
         lights.add(lamp, (foot - height * metre, column), metre, height)
-        lights.add_pool(under, (foot, column), metre)
+        if number < LAMPS_IN_A_ROW // 2:
+            lights.add_pool(under, (foot, column), metre)
 
 
 def _own(generator: torch.Generator, number: int) -> torch.Generator:
@@ -281,8 +281,10 @@ def _numpy(tensor: Tensor) -> np.ndarray:  # type: ignore[type-arg]  # of the te
 
 
 def _blurred(image: Tensor, side: int) -> Tensor:
-    """Box means of a 1 x H x W picture over 2 ``side`` + 1 pixels, at its edges over what there is."""
-    blurred: Tensor = functional.avg_pool2d(image[None], 2 * side + 1, 1, side, count_include_pad=False)[0]
+    """Rough box means of a 1 x H x W picture over ``side`` pixels."""
+    coarse = functional.avg_pool2d(image[None], side, ceil_mode=True, count_include_pad=False)
+    size = (image.shape[-2], image.shape[-1])
+    blurred: Tensor = functional.interpolate(coarse, size, mode="bilinear", align_corners=False)[0]
     return blurred
 
 

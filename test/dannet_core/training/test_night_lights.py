@@ -105,8 +105,8 @@ def test_the_windows_of_a_bus_share_one_light():
     for seed in range(20):
         light = gained(labels, seed, day, labels == ID["bus"])[1, 34:38]
         within = torch.stack([light[:, left + 2 : left + 8].median() for left in range(24, 106, 14)])
-        assert float(within.max() - within.min()) < 0.15
-        lit += bool(float(within.median()) > 0.1)
+        assert float(within.min()) > 0.2 or float(within.max()) < 0.2
+        lit += bool(float(within.min()) > 0.2)
     assert 8 < lit < 20
 
 
@@ -161,7 +161,7 @@ def first_losses(config):
 
 
 def test_a_run_draws_all_else_as_before(tiny_run):
-    changes = {"beyond__teacher": 0.9, "beyond__mixing": 1.0, "beyond__darkening": 1.0}
+    changes = {"beyond__teacher": 0.9, "beyond__mixing": 1.0, "beyond__darkening": 1.0, "loss__target_losses": False}
     plain = first_losses(tiny_run(**changes))
     placed = first_losses(tiny_run(**changes, beyond__lights="placed"))
     differ = {name for name in plain if plain[name] != placed[name]}
