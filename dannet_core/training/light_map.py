@@ -63,12 +63,12 @@ class Box:
     @property
     def height(self) -> int:
         """Rows."""
-        return self.mask.shape[0]
+        return len(self.mask)
 
     @property
     def width(self) -> int:
         """Columns."""
-        return self.mask.shape[1]
+        return int(self.mask.shape[1])
 
     @property
     def bottom(self) -> int:

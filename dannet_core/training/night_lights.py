@@ -9,10 +9,11 @@ the horizon, glass that is dark by day. What the camera makes of them is `light_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -158,7 +159,7 @@ class PlacedLights:
             _light_shops(lights, building, rng)
         for name in PANED:
             for box in boxes(self._where(ids, name), 60):
-                if rng.random() < 0.75:
+                if rng.random() < 0.9:
                     _light_cabin(lights, box, VEHICLES[name], rng)
 
     def _add_vehicles(self, lights: LightMap, ids: Ids, rng: np.random.Generator) -> None:
@@ -276,7 +277,8 @@ def _own(generator: torch.Generator, number: int) -> torch.Generator:
     return seeded(streams.LIGHTS, generator.initial_seed(), number)
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:  # type: ignore[type-arg]  # of the tensor's own type
+def _numpy(tensor: Tensor) -> npt.NDArray[Any]:
+    """Of the tensor's own type."""
     return tensor.detach().cpu().numpy()
 
 
