@@ -46,9 +46,10 @@ VEHICLES: Final = {
 """By class name; two-wheelers without their riders, who have a label of their own, and with one lamp."""
 PANED: Final = ("bus", "train")
 GROUND: Final = ("road", "sidewalk", "terrain")
-DARK_SHARES: Final = (0.35, 0.6)
-"""Of vehicles: parked, without lights; of whole ones, and of those that the picture's edge cuts. Half the others show
-their front, half their rear."""
+WHOLE_DARK, CUT_DARK, RIDDEN_DARK, STANDING_DARK = 0.35, 0.6, 0.1, 0.9
+"""Shares of vehicles without lights: of whole ones, of those that the picture's edge cuts, of two-wheelers seen along the
+street, which are ridden, and of those seen from their side, which stand. Half the others show their front, half their
+rear."""
 FRONT: Final = Lamp((1.0, 0.95, 0.82), 0.85, 0.10, (0.34, 0.17), 3.0)
 REAR: Final = Lamp((0.45, 0.02, 0.015), 0.55, 0.06, (0.34, 0.17), 3.0)
 SIGNALS: Final[tuple[Rgb, ...]] = ((0.6, 0.03, 0.02), (0.6, 0.3, 0.02), (0.04, 0.6, 0.25))
@@ -165,7 +166,7 @@ class PlacedLights:
     def _add_vehicles(self, lights: LightMap, ids: Ids, rng: np.random.Generator) -> None:
         for name, shape in VEHICLES.items():
             for box in boxes(self._where(ids, name), 12):
-                if rng.random() > DARK_SHARES[box.left == 0 or box.right == ids.shape[1]]:
+                if rng.random() > _dark_share(box, shape, ids.shape[1]):
                     _light_vehicle(lights, box, shape, FRONT if rng.random() < 0.5 else REAR, rng)
 
     def _add_signals(self, lights: LightMap, ids: Ids, rng: np.random.Generator) -> None:
@@ -241,6 +242,12 @@ def _light_cabin(lights: LightMap, box: Box, shape: Vehicle, rng: np.random.Gene
         metre = box.height / shape.height
         middle, _ = box.near_end(shape.width * metre)
         lights.fill((box.top + 0.37 * metre, middle), (0.12 * metre, 0.7 * metre), (1.1, 0.55, 0.08))
+
+
+def _dark_share(box: Box, shape: Vehicle, columns: int) -> float:
+    if not shape.lamp_apart:
+        return RIDDEN_DARK if box.width < box.height else STANDING_DARK
+    return CUT_DARK if box.left == 0 or box.right == columns else WHOLE_DARK
 
 
 def _light_vehicle(lights: LightMap, box: Box, shape: Vehicle, lamp: Lamp, rng: np.random.Generator) -> None:
