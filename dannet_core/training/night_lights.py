@@ -48,8 +48,9 @@ PANED: Final = ("bus", "train")
 GROUND: Final = ("road", "sidewalk", "terrain")
 WHOLE_DARK, CUT_DARK, RIDDEN_DARK, STANDING_DARK = 0.35, 0.6, 0.1, 0.9
 """Shares of vehicles without lights: of whole ones, of those that the picture's edge cuts, of two-wheelers seen along
-the street, which are ridden, and of those seen from their side, which stand. Half the others show their front, half their
-rear."""
+the street, which are ridden, and of those seen from their side, which stand. Half the others show their front, half
+their rear.
+"""
 FRONT: Final = Lamp((1.0, 0.95, 0.82), 0.85, 0.10, (0.34, 0.17), 3.0)
 REAR: Final = Lamp((0.45, 0.02, 0.015), 0.55, 0.06, (0.34, 0.17), 3.0)
 SIGNALS: Final[tuple[Rgb, ...]] = ((0.6, 0.03, 0.02), (0.6, 0.3, 0.02), (0.04, 0.6, 0.25))
