@@ -15,6 +15,7 @@ STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official", "fused")
 NIGHT_LABELS: Final = ("night", "fused", "fused_guide")
 STATISTICS_OF: Final = ("source", "pairs")
+LIGHTS: Final = ("random", "placed")
 START_VIEWS: Final = ("one", "several")
 FEATURE_CLASSES: Final = ("all", "moving")
 TV_KINDS: Final = ("mean", "released")
@@ -242,6 +243,12 @@ class BeyondConfig:
         "would, with their labels",
         0.0,
         limits=(0, 1),
+    )
+    lights: str = option(
+        "of darkened and mixed source pictures: anywhere (random), or where the labels say that lamps and lit windows "
+        "are, with what they light (placed)",
+        "random",
+        choices=LIGHTS,
     )
     distillation: float = option(
         "weight of the divergence of the source pass from the soft labels that init, or larger_teacher, gives the same "

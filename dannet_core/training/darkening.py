@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -41,17 +42,23 @@ COLOURS: Final = ((1.0, 0.75, 0.4), (1.0, 0.95, 0.85), (1.0, 0.8, 0.5), (1.0, 0.
 _BLUR_RADIUS: Final = 3
 
 
+View = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""Shows a day picture by night, as `shown_by_night` does; of a day picture, a night picture, the day's labels."""
+
+
 class SourceDarkening:
     """Shows the source pass a share of its pictures darkened: labels of every class, by night.
 
     Args:
         share: of the pictures that are darkened, 0 to 1.
         seed: of the run.
+        view: how they are shown; None = `shown_by_night`.
     """
 
-    def __init__(self, share: float, seed: int) -> None:
+    def __init__(self, share: float, seed: int, view: View | None = None) -> None:
         self._share = share
         self._seed = seed
+        self._view = shown_by_night if view is None else view
 
     def __call__(self, part: Part) -> Tensor:
         """The source pictures of a part, N x 3 x h x w, some of them darkened."""
@@ -64,9 +71,14 @@ class SourceDarkening:
                 picture = inputs.source[index]
                 if float(torch.rand((), generator=generator)) < self._share:
                     night = functional.interpolate(nights[index][None], size, mode="bilinear", align_corners=False)[0]
-                    picture = with_lights(darken(picture, night, inputs.labels[index], generator), generator)
+                    picture = self._view(picture, night, inputs.labels[index], generator)
                 seen.append(picture)
         return torch.stack(seen)
+
+
+def shown_by_night(day: Tensor, night: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """A day picture as dark as a night picture (`darken`), with lamps and lit windows anywhere (`with_lights`)."""
+    return with_lights(darken(day, night, labels, generator), generator)
 
 
 def darken(day: Tensor, night: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:

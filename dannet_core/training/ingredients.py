@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dannet_core.architectures import BACKBONES
+from dannet_core.class_set import ClassSet
 from dannet_core.errors import SettingsError
 from dannet_core.networks import DANNet
 from dannet_core.networks.backbone_weights import library_of
@@ -18,6 +19,7 @@ from dannet_core.training.guide import Guide, Guides
 from dannet_core.training.masking import MaskedConsistency
 from dannet_core.training.mixing import ClassMixing
 from dannet_core.training.night_labels import NightLabeller
+from dannet_core.training.night_lights import PlacedLights
 from dannet_core.training.precision import Precision
 from dannet_core.training.teacher import Teacher
 
@@ -41,7 +43,7 @@ def add_ingredients(
     networks: Networks,
     advisers: Advisers,
     precision: Precision,
-    static_classes: Sequence[int],
+    classes: ClassSet,
 ) -> None:
     """Give a step what follows the paper's passes, in order, and what its source pass sees and is held to.
 
@@ -50,19 +52,21 @@ def add_ingredients(
     """
     beyond, teacher, guides = config.beyond, advisers.teacher, advisers.guides
     _check(config, teacher is not None)
+    lights = PlacedLights(classes.names) if beyond.lights == "placed" else None
     if beyond.darkening > 0:
-        step.source_view = SourceDarkening(beyond.darkening, config.seed)
+        step.source_view = SourceDarkening(beyond.darkening, config.seed, lights)
     if beyond.distillation > 0 and guides.day is not None:
         step.source_terms.append(Distillation(guides.day, beyond.distillation))
     if guides.start is not None and beyond.feature_distance > 0:
-        _hold_features(step, config, networks.net, guides.start, precision, static_classes)
+        _hold_features(step, config, networks.net, guides.start, precision, classes.static)
     if teacher is None:
         return
-    fused_for = None if beyond.night_labels == "night" else static_classes
+    fused_for = None if beyond.night_labels == "night" else classes.static
     guide = guides.day if beyond.night_labels == "fused_guide" else None
     labeller = NightLabeller(teacher, beyond.certain, precision, fused_for, guide)
     if beyond.mixing > 0:
         mixing = ClassMixing(networks, labeller, beyond.mixing, config.seed, precision)
+        mixing.lights = lights
         if beyond.one_batch:
             step.companion = mixing
         else:

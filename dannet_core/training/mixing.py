@@ -19,6 +19,7 @@ from dannet_core.training import streams
 from dannet_core.training.darkening import darken
 from dannet_core.training.domain_step import Networks, Part
 from dannet_core.training.night_labels import NightLabeller
+from dannet_core.training.night_lights import PlacedLights
 from dannet_core.training.precision import Precision
 
 
@@ -31,6 +32,9 @@ class ClassMixing:
         weight: of the loss.
         seed: of the run.
         precision: of the networks.
+
+    Attributes:
+        lights: of what is pasted; None at first: it is darkened alone.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class ClassMixing:
         seed: int,
         precision: Precision,
     ) -> None:
+        self.lights: PlacedLights | None = None
         self._given: tuple[Tensor, Tensor] | None = None
         self._networks = networks
         self._labeller = labeller
@@ -90,11 +95,17 @@ class ClassMixing:
             day, labels = inputs.source[index][ours], inputs.labels[index][ours[1:]]
             dark, pseudo = night[index][theirs], believed.labels[index][theirs[1:]]
             mask = half_of_the_classes(labels, generator)
-            image = torch.where(mask, darken(day, dark, labels, generator), dark)
+            image = self._pasted(day, dark, labels, mask, generator)
             trust = torch.where(mask, 1.0, believed.trust[index][theirs[1:]])
             mixed.append((image, torch.where(mask, labels, pseudo), trust))
         images, all_labels, trusts = (torch.stack(column) for column in zip(*mixed, strict=True))
         return images, all_labels, trusts
+
+    def _pasted(self, day: Tensor, night: Tensor, labels: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+        if self.lights is None:
+            return torch.where(mask, darken(day, night, labels, generator), night)
+        dark = torch.where(mask, self.lights.darkened(day, night, labels, generator), night)
+        return self.lights.lit(dark, day, labels, generator, mask)
 
 
 @in_full_precision

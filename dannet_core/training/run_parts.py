@@ -210,7 +210,7 @@ def build_adaptation(
     guides = make_guides(config, net, classes, precision) if mode == "train" else Guides()
     domain_step = DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static)
     if mode == "train":
-        add_ingredients(domain_step, config, networks, Advisers(teacher, guides), precision, classes.static)
+        add_ingredients(domain_step, config, networks, Advisers(teacher, guides), precision, classes)
     adaptation = Adaptation(
         networks,
         _metadata(config, mode, classes, class_shares).replace(align_corners=net.align_corners),

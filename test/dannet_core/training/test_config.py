@@ -69,6 +69,7 @@ def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none(
     for one in (beyond, paper):
         assert (one.beyond.distillation, one.beyond.feature_distance, one.beyond.larger_teacher) == (0, 0, None)
         assert (one.beyond.statistics_of, one.beyond.blend_most, one.beyond.start_views) == ("source", 1.0, "one")
+        assert one.beyond.lights == "random"
     off = (paper.beyond.teacher, paper.beyond.mixing, paper.beyond.masking, paper.beyond.blend, paper.beyond.patience)
     assert not any(off)
     assert (paper.optimiser.generator, paper.optimiser.lr_head) == ("sgd", None)
