@@ -36,6 +36,10 @@ class DataConfig:
     )
     source_split: str = option("split of the source images", "train")
     target: Path | None = option("root of the day-night pairs, laid out as Dark Zurich; needed by `train`", None)
+    days: Path | None = option(
+        "folder of more day pictures without labels; `train` without data.source labels them as it does the pairs'",
+        None,
+    )
     pairs: Path | None = option("CSV of the pairs; unset: the ones below corresp/", None)
     classes: Path | None = option("YAML of a class set; unset: the 19 of Cityscapes", None)
     workers: int = option("decoding processes a loader", 4, limits=(0, 256))
@@ -231,6 +235,11 @@ class BeyondConfig:
         0,
         limits=(0, 100_000),
     )
+    anchored: bool = option(
+        "batch norms are anchored at init: they normalise away only what the learned weights change, and init's "
+        "statistics stay",
+        False,
+    )
     statistics_of: str = option(
         "what the statistics are estimated of: the trained network on those pictures (source), or the finished "
         "blend on day and night pictures of the pairs (pairs)",
@@ -242,6 +251,12 @@ class BeyondConfig:
         "would, with their labels",
         0.0,
         limits=(0, 1),
+    )
+    dimming: float = option(
+        "smallest share of their light that source and mixed pictures are dimmed to at random, for nights darker than "
+        "the pairs'; 1 = as they are",
+        1.0,
+        limits=(0.01, 1),
     )
     distillation: float = option(
         "weight of the divergence of the source pass from the soft labels that init, or larger_teacher, gives the same "

@@ -103,6 +103,11 @@ def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
             f"optimiser.batch_size: got {optimiser.batch_size}, expected a multiple of {shares} "
             f"({processes.count} processes times optimiser.accumulate {optimiser.accumulate})"
         )
+    if config.data.days is not None and (config.data.source is not None or mode != "train"):
+        raise SettingsError(
+            f"data.days: got {config.data.days}, but labels are there or nothing can make them: `train` without "
+            "data.source labels day pictures"
+        )
     classes = class_set(config)
     pairs: tuple[Pair, ...] = ()
     if mode == "train":

@@ -232,7 +232,8 @@ class Run:
             return net
         fitted = copy.deepcopy(net)
         with closing(self._feed.inputs(step, step + count)) as feed:
-            estimate_statistics(fitted, map(pictures, feed))
+            anchor = self._adaptation.anchor
+            (estimate_statistics if anchor is None else anchor.settle)(fitted, map(pictures, feed))
         return fitted
 
     def _step(self, step: int, inputs: StepInputs) -> StepResult:

@@ -9,6 +9,7 @@ from dannet_core.training.checkpoint import read_checkpoint  # noqa: E402
 from dannet_core.training.distributed import Processes  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.step_inputs import StepInputs  # noqa: E402
+from dannet_core.training.target_statistics import estimate_statistics  # noqa: E402
 
 
 class Pixelwise(torch.nn.Module):
@@ -99,7 +100,7 @@ def test_a_refitted_blend_has_statistics_of_day_and_night_and_is_scored_with_the
     alone = Processes(0, 1, torch.device("cpu"))
     given = inputs()
     both = torch.cat([given.day, given.night])
-    chosen = Blender(start, 0.9, (0, 1), alone, refitted=True).blend(adapted, [given, given])
+    chosen = Blender(start, 0.9, (0, 1), alone, refit=estimate_statistics).blend(adapted, [given, given])
     torch.testing.assert_close(chosen.net.norm.running_mean, both.mean(dim=(0, 2, 3)))
     assert not chosen.net.norm.training
     plain = Blender(start, 0.9, (0, 1), alone).blend(adapted, [given, given])
