@@ -6,7 +6,7 @@ Not part of the paper. How much of the adaptation is kept is chosen on what the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from dannet_core.networks.dannet import upsample
 from dannet_core.training.distributed import Processes
 from dannet_core.training.pseudo_labels import make_pseudo_labels
 from dannet_core.training.step_inputs import StepInputs
+from dannet_core.training.target_statistics import estimate_statistics
 from dannet_core.training.teacher import batch_statistics
 
 SHARES: Final = (0.4, 0.55, 0.7, 0.85, 1.0)
@@ -55,9 +56,9 @@ class Blender:
         certain: likelihood above which the start network's label of a day pixel counts.
         static_classes: train ids.
         processes: over which scores are taken together.
-        limits: of `SHARES`, those from the first to the second are tried.
-        refit: gives every blend batch-norm statistics of its own, of the day and night pictures, before it is scored:
-            averages of the statistics of two networks do not fit the averages of their weights. None = averages.
+        limits: of `SHARES`, those from the first to the second are tried; equal ones are the share.
+        refitted: every blend gets batch-norm statistics of its own, of the day and night pictures, before it is scored:
+            averages of the statistics of two networks do not fit the averages of their weights.
 
     Raises:
         SettingsError: none of `SHARES` lies between ``limits``.
@@ -71,10 +72,12 @@ class Blender:
         processes: Processes,
         limits: tuple[float, float] = (0.0, 1.0),
         *,
-        refit: Callable[[DANNet, Iterable[Tensor]], None] | None = None,
+        refitted: bool = False,
     ) -> None:
-        self._refit = refit
+        self._refitted = refitted
         self._shares = [share for share in SHARES if limits[0] <= share <= limits[1]]
+        if limits[0] == limits[1]:
+            self._shares = [limits[0]]
         if not self._shares:
             raise SettingsError(
                 f"beyond.blend_least, beyond.blend_most: got {limits[0]:g} and {limits[1]:g}, expected one of "
@@ -95,9 +98,9 @@ class Blender:
 
     def _scored(self, adapted: DANNet, share: float, seen: Sequence[tuple[int, Tensor, Tensor]]) -> Blend:
         net = blended(self.start, adapted, share)
-        if self._refit is not None:
+        if self._refitted:
             days, nights = ([images for kind, images, _ in seen if kind == wanted] for wanted in (_DAY, _NIGHT))
-            self._refit(net, [torch.cat(pair) for pair in zip(days, nights, strict=True)])
+            estimate_statistics(net, [torch.cat(pair) for pair in zip(days, nights, strict=True)])
         confusions: dict[int, Tensor] = {}
         for kind, images, reference in seen:
             counts = _confusion(_logits(net, images), reference)

@@ -14,7 +14,7 @@ from dannet_core.settings import option
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official", "fused")
 NIGHT_LABELS: Final = ("night", "fused", "fused_guide")
-STATISTICS_OF: Final = ("source", "pairs")
+STATISTICS_OF: Final = ("source", "pairs", "whole")
 START_VIEWS: Final = ("one", "several")
 FEATURE_CLASSES: Final = ("all", "moving")
 TV_KINDS: Final = ("mean", "released")
@@ -204,7 +204,11 @@ class BeyondConfig:
         0.4,
         limits=(0, 1),
     )
-    blend_most: float = option("largest share of the adapted weights that a blend may have", 1.0, limits=(0, 1))
+    blend_most: float = option(
+        "largest share of the adapted weights that a blend may have; beyond.blend_least itself: exactly that one",
+        1.0,
+        limits=(0, 1),
+    )
     patience: int = option(
         "end the run after so many evaluations whose blend scored below the best, which is best.safetensors; 0 = never",
         0,
@@ -235,14 +239,10 @@ class BeyondConfig:
         0,
         limits=(0, 100_000),
     )
-    anchored: bool = option(
-        "batch norms are anchored at init: they normalise away only what the learned weights change, and init's "
-        "statistics stay",
-        False,
-    )
     statistics_of: str = option(
-        "what the statistics are estimated of: the trained network on those pictures (source), or the finished "
-        "blend on day and night pictures of the pairs (pairs)",
+        "what the statistics are estimated of: the trained network on those pictures (source), or the finished blend "
+        "on crops of the pairs' day and night pictures (pairs), or on whole pictures as the model will see them, two by "
+        "night for each of the source's (whole)",
         "source",
         choices=STATISTICS_OF,
     )

@@ -8,7 +8,10 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Final
 
+from torch import Tensor
+
 from dannet_core.class_set import CITYSCAPES, ClassSet, read_class_set
+from dannet_core.data.augmentation import whole_images
 from dannet_core.data.class_shares import count_class_shares
 from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
 from dannet_core.data.rare_classes import RareClassSampler, class_pixels
@@ -59,13 +62,35 @@ class Feed:
         Raises:
             WorkerError: while iterating: the data does not come.
         """
+        with closing(self._both(first, end)) as decoded:
+            for step, source, pairs in decoded:
+                yield self._cropper(step, source, pairs)
+
+    def whole_pictures(self, first: int, end: int) -> Generator[Tensor, None, None]:
+        """Of the same steps, each source picture with two night pictures, whole, as the model will see them.
+
+        Yields:
+            3 x 3 x H x W, ImageNet-normalised, of ``model.input_size``; unset: of the first night picture's size.
+
+        Raises:
+            WorkerError: while iterating: the data does not come.
+        """
+        with closing(self._both(first, end)) as decoded:
+            for _, source, pairs in decoded:
+                assert pairs is not None, "statistics of day and night need pairs"
+                nights = pairs.images["night"]
+                for place, day in enumerate(source.images["source"]):
+                    first_night, second = (nights[(place + after) % len(nights)] for after in (0, 1))
+                    size = self._config.model.input_size or (first_night.shape[-2], first_night.shape[-1])
+                    yield whole_images([day, first_night, second], size)
+
+    def _both(self, first: int, end: int) -> Generator[tuple[int, Batch, Batch | None], None, None]:
         with contextlib.ExitStack() as open_loaders:
             source = open_loaders.enter_context(closing(self._batches(self._source, _SOURCE_ORDER, (first, end))))
             target: Iterator[Batch | None] = itertools.repeat(None)
             if self._pairs:
                 target = open_loaders.enter_context(closing(self._batches(self._pairs, _TARGET_ORDER, (first, end))))
-            for step, batch, pairs in zip(range(first, end), source, target, strict=False):
-                yield self._cropper(step, batch, pairs)
+            yield from zip(range(first, end), source, target, strict=False)
 
     def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Generator[Batch, None, None]:
         seed = self._config.seed * 100 + order

@@ -106,12 +106,12 @@ def make_guides(config: TrainConfig, net: DANNet, classes: ClassSet, precision: 
             "beyond.night_labels fused_guide, or leave out data.source"
         )
     larger = None if path is None else _load(path, classes, precision, next(net.parameters()).device)
-    if not (beyond.feature_distance > 0 or beyond.anchored or (asks_by_day and larger is None)):
+    if not (beyond.feature_distance > 0 or (asks_by_day and larger is None)):
         return Guides(larger=larger)
     if config.init is None:
         raise SettingsError(
-            "beyond.distillation, beyond.feature_distance, beyond.anchored and beyond.night_labels fused_guide hold to "
-            "what init knows: set init, a model that knows the day"
+            "beyond.distillation, beyond.feature_distance and beyond.night_labels fused_guide hold to what init knows: "
+            "set init, a model that knows the day"
         )
     return Guides(Guide(net, precision), larger)
 

@@ -55,7 +55,6 @@ def add_ingredients(
     """
     beyond, teacher, guides = config.beyond, advisers.teacher, advisers.guides
     _check(config, teacher is not None)
-    _check_anchor(config)
     if beyond.darkening > 0:
         step.source_view = SourceDarkening(beyond.darkening, config.seed)
     dimming = Dimming(beyond.dimming, config.seed) if beyond.dimming < 1 else None
@@ -106,24 +105,6 @@ def _hold_features(
     )
     step.source_terms.append(distance)
     step.source_watch = distance.watched
-
-
-def _check_anchor(config: TrainConfig) -> None:
-    beyond, optimiser = config.beyond, config.optimiser
-    if not beyond.anchored:
-        return
-    for name in ("compile", "freeze_batch_norm", "sync_batch_norm"):
-        if getattr(optimiser, name):
-            raise SettingsError(
-                f"beyond.anchored, optimiser.{name}: anchored batch norms use each process's own batch, and a compiled "
-                "network hides them: set one off"
-            )
-    if beyond.statistics == 0 or beyond.statistics_of != "pairs":
-        raise SettingsError(
-            f"beyond.anchored: got beyond.statistics {beyond.statistics} of {beyond.statistics_of}, expected some of "
-            "pairs, by which an anchored network comes to statistics of its own: set beyond.statistics, e.g. to 30, and "
-            "beyond.statistics_of pairs"
-        )
 
 
 def _check(config: TrainConfig, has_teacher: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +28,6 @@ from dannet_core.networks.discriminator import Discriminator
 from dannet_core.networks.pspnet import PSPNet
 from dannet_core.networks.relighting import Relighting
 from dannet_core.networks.weights import load_discriminator, load_metadata, load_weights_into
-from dannet_core.training.anchor import Anchor, AnchoredForward
 from dannet_core.training.blending import Blender
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes
@@ -39,8 +37,7 @@ from dannet_core.training.guide import Guides, make_guides
 from dannet_core.training.ingredients import Advisers, add_ingredients
 from dannet_core.training.optimisers import Rates, discriminator_optimiser, generator_optimiser
 from dannet_core.training.precision import Precision
-from dannet_core.training.target_statistics import estimate_statistics
-from dannet_core.training.teacher import Teacher, batch_statistics
+from dannet_core.training.teacher import Teacher
 
 
 @dataclass
@@ -57,7 +54,6 @@ class Adaptation:
         teacher: follows the generator; None without one.
         blender: of the generator with the start; None without one.
         guides: frozen models that the ingredients ask.
-        anchor: of the generator's batch norms; None without one.
     """
 
     networks: Networks
@@ -69,7 +65,6 @@ class Adaptation:
     teacher: Teacher | None = None
     blender: Blender | None = None
     guides: Guides = field(default_factory=Guides)
-    anchor: Anchor | None = None
 
     @property
     def deployable(self) -> DANNet:
@@ -211,9 +206,8 @@ def build_adaptation(
     optimisers = [_generator_optimiser(config, net)]
     if mode == "train" and config.loss.target_losses:
         optimisers += [discriminator_optimiser(network, optimiser.lr_discriminator) for network in (day, night)]
+    teacher = _teacher(config, net) if mode == "train" else None
     guides = make_guides(config, net, classes, precision) if mode == "train" else Guides()
-    anchor = _anchor(config, networks, guides)
-    teacher = _teacher(config, net, anchor) if mode == "train" else None
     domain_step = DomainStep(networks, config.loss, weights, precision, processes, static_classes=classes.static)
     if mode == "train":
         add_ingredients(domain_step, config, networks, Advisers(teacher, guides), precision, classes.static)
@@ -225,35 +219,19 @@ def build_adaptation(
         domain_step,
         optimiser.freeze_batch_norm,
         teacher,
-        _blender(config, net, classes, processes, anchor) if mode == "train" else None,
+        _blender(config, net, classes, processes) if mode == "train" else None,
         guides,
-        anchor,
     )
     adaptation.use_training_mode()
     return adaptation
 
 
-def _anchor(config: TrainConfig, networks: Networks, guides: Guides) -> Anchor | None:
-    """Anchor every pass of the generator to come, where that is asked for."""
-    if not config.beyond.anchored or guides.start is None:
-        return None
-    anchor = Anchor(guides.start.net)
-    networks.forward = AnchoredForward(networks.forward, anchor, networks.net)
-    return anchor
-
-
-def _teacher(config: TrainConfig, net: DANNet, anchor: Anchor | None) -> Teacher | None:
+def _teacher(config: TrainConfig, net: DANNet) -> Teacher | None:
     limit = config.beyond.teacher
-    if limit == 0:
-        return None
-    if anchor is not None:
-        return Teacher(net, limit, anchor.batch_statistics)
-    return Teacher(net, limit, nullcontext if config.optimiser.freeze_batch_norm else batch_statistics)
+    return Teacher(net, limit, frozen_norms=config.optimiser.freeze_batch_norm) if limit > 0 else None
 
 
-def _blender(
-    config: TrainConfig, net: DANNet, classes: ClassSet, processes: Processes, anchor: Anchor | None
-) -> Blender | None:
+def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Processes) -> Blender | None:
     beyond = config.beyond
     if beyond.patience > 0 and beyond.blend == 0:
         raise SettingsError("beyond.patience goes by the scores of blends: set beyond.blend, e.g. to 10")
@@ -261,11 +239,9 @@ def _blender(
         return None
     if config.init is None:
         raise SettingsError("beyond.blend needs init, the model that is blended in")
-    refit = None
-    if beyond.statistics_of == "pairs" and beyond.statistics > 0:
-        refit = estimate_statistics if anchor is None else anchor.settle
+    refitted = beyond.statistics_of != "source" and beyond.statistics > 0
     limits = (beyond.blend_least, beyond.blend_most)
-    return Blender(net, beyond.certain_start, classes.static, processes, limits, refit=refit)
+    return Blender(net, beyond.certain_start, classes.static, processes, limits, refitted=refitted)
 
 
 def _generator_optimiser(config: TrainConfig, net: DANNet) -> Optimizer:

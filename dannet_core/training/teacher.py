@@ -19,10 +19,6 @@ from dannet_core.networks import DANNet
 from dannet_core.networks.dannet import upsample
 
 
-Statistics = Callable[[DANNet], AbstractContextManager[object]]
-"""Around the predictions of a network in eval mode: which statistics its batch norms use."""
-
-
 class Teacher:
     """The exponential average of a network in training: its weights and its batch norms' running statistics.
 
@@ -31,14 +27,16 @@ class Teacher:
     Args:
         net: what it starts as.
         limit: the largest share of itself that it keeps in a step.
-        statistics: around the teacher's predictions: which statistics its norms use; as the network in training does.
+        frozen_norms: the network trains with the statistics that it has, and so does the teacher predict.
 
     Attributes:
         net: the averaged network, in eval mode, without gradients.
     """
 
-    def __init__(self, net: DANNet, limit: float, statistics: Statistics | None = None) -> None:
-        self._statistics = statistics or batch_statistics
+    def __init__(self, net: DANNet, limit: float, *, frozen_norms: bool = False) -> None:
+        self._statistics: Callable[[nn.Module], AbstractContextManager[object]] = (
+            nullcontext if frozen_norms else batch_statistics
+        )
         self.net = copy.deepcopy(net).requires_grad_(False).eval()
         self._limit = limit
 
@@ -61,7 +59,7 @@ class Teacher:
         """Predict with the batch's own statistics, N x K x ``size``; the running ones stay as they are.
 
         They are the day's as much as the night's, and the night's own make the better pseudo labels; but for a network
-        that trains with frozen or anchored ones.
+        that trains with frozen ones.
         """
         with self._statistics(self.net):
             _, stride_logits, _ = self.net.at_stride(images)

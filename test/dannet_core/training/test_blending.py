@@ -9,7 +9,6 @@ from dannet_core.training.checkpoint import read_checkpoint  # noqa: E402
 from dannet_core.training.distributed import Processes  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.step_inputs import StepInputs  # noqa: E402
-from dannet_core.training.target_statistics import estimate_statistics  # noqa: E402
 
 
 class Pixelwise(torch.nn.Module):
@@ -74,6 +73,7 @@ def test_no_more_is_adapted_than_allowed():
     perfect = Pixelwise(10.0, [0.0, 0.0, -0.75])
     assert blend(perfect, most=0.55).share == 0.55
     assert blend(perfect, least=0.4, most=0.4).share == 0.4
+    assert blend(perfect, least=0.5, most=0.5).share == 0.5
     with pytest.raises(SettingsError, match=r"blend_most: got 0.6 and 0.65, expected one of 0.4, 0.55, 0.7, 0.85, 1"):
         blend(perfect, least=0.6, most=0.65)
 
@@ -100,7 +100,7 @@ def test_a_refitted_blend_has_statistics_of_day_and_night_and_is_scored_with_the
     alone = Processes(0, 1, torch.device("cpu"))
     given = inputs()
     both = torch.cat([given.day, given.night])
-    chosen = Blender(start, 0.9, (0, 1), alone, refit=estimate_statistics).blend(adapted, [given, given])
+    chosen = Blender(start, 0.9, (0, 1), alone, refitted=True).blend(adapted, [given, given])
     torch.testing.assert_close(chosen.net.norm.running_mean, both.mean(dim=(0, 2, 3)))
     assert not chosen.net.norm.training
     plain = Blender(start, 0.9, (0, 1), alone).blend(adapted, [given, given])
