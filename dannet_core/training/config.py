@@ -241,8 +241,8 @@ class BeyondConfig:
     )
     statistics_of: str = option(
         "what the statistics are estimated of: the trained network on those pictures (source), or the finished blend "
-        "on crops of the pairs' day and night pictures (pairs), or on whole pictures as the model will see them, two by "
-        "night for each of the source's (whole)",
+        "on crops of the pairs' day and night pictures (pairs), or on whole pictures as the model will see them, two "
+        "by night for each of the source's (whole)",
         "source",
         choices=STATISTICS_OF,
     )
@@ -251,12 +251,6 @@ class BeyondConfig:
         "would, with their labels",
         0.0,
         limits=(0, 1),
-    )
-    dimming: float = option(
-        "smallest share of their light that source and mixed pictures are dimmed to at random, for nights darker than "
-        "the pairs'; 1 = as they are",
-        1.0,
-        limits=(0.01, 1),
     )
     distillation: float = option(
         "weight of the divergence of the source pass from the soft labels that init, or larger_teacher, gives the same "

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-
-from torch import Tensor
 
 from dannet_core.architectures import BACKBONES
 from dannet_core.errors import SettingsError
 from dannet_core.networks import DANNet
 from dannet_core.networks.backbone_weights import library_of
-from dannet_core.training import streams
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.darkening import SourceDarkening
-from dannet_core.training.dimming import Dimming
 from dannet_core.training.distillation import Distillation
-from dannet_core.training.domain_step import DomainStep, Networks, Part
+from dannet_core.training.domain_step import DomainStep, Networks
 from dannet_core.training.feature_distance import FeatureDistance
 from dannet_core.training.guide import Guide, Guides
 from dannet_core.training.masking import MaskedConsistency
@@ -57,9 +52,6 @@ def add_ingredients(
     _check(config, teacher is not None)
     if beyond.darkening > 0:
         step.source_view = SourceDarkening(beyond.darkening, config.seed)
-    dimming = Dimming(beyond.dimming, config.seed) if beyond.dimming < 1 else None
-    if dimming is not None:
-        step.source_view = partial(_dimmed, step.source_view, dimming)
     if beyond.distillation > 0 and guides.day is not None:
         step.source_terms.append(Distillation(guides.day, beyond.distillation))
     if guides.start is not None and beyond.feature_distance > 0:
@@ -70,7 +62,7 @@ def add_ingredients(
     guide = guides.day if beyond.night_labels == "fused_guide" else None
     labeller = NightLabeller(teacher, beyond.certain, precision, fused_for, guide)
     if beyond.mixing > 0:
-        mixing = ClassMixing(networks, labeller, beyond.mixing, config.seed, precision, dimming)
+        mixing = ClassMixing(networks, labeller, beyond.mixing, config.seed, precision)
         if beyond.one_batch:
             step.companion = mixing
         else:
@@ -78,10 +70,6 @@ def add_ingredients(
     if beyond.masking > 0:
         options = {"weight": beyond.masking, "covered": beyond.covered}
         step.ingredients.append(MaskedConsistency(networks, labeller, **options, seed=config.seed, precision=precision))
-
-
-def _dimmed(view: Callable[[Part], Tensor], dimming: Dimming, part: Part) -> Tensor:
-    return dimming(part, view(part), streams.DARKENING)
 
 
 def _hold_features(

@@ -17,7 +17,6 @@ from dannet_core.data.loaders import seeded
 from dannet_core.losses.inputs import check_label_size, in_full_precision
 from dannet_core.training import streams
 from dannet_core.training.darkening import darken
-from dannet_core.training.dimming import Dimming
 from dannet_core.training.domain_step import Networks, Part
 from dannet_core.training.night_labels import NightLabeller
 from dannet_core.training.precision import Precision
@@ -32,7 +31,6 @@ class ClassMixing:
         weight: of the loss.
         seed: of the run.
         precision: of the networks.
-        dimming: of the mixed pictures; None = as they are.
     """
 
     def __init__(
@@ -42,9 +40,7 @@ class ClassMixing:
         weight: float,
         seed: int,
         precision: Precision,
-        dimming: Dimming | None = None,
     ) -> None:
-        self._dimming = dimming
         self._given: tuple[Tensor, Tensor] | None = None
         self._networks = networks
         self._labeller = labeller
@@ -98,8 +94,6 @@ class ClassMixing:
             trust = torch.where(mask, 1.0, believed.trust[index][theirs[1:]])
             mixed.append((image, torch.where(mask, labels, pseudo), trust))
         images, all_labels, trusts = (torch.stack(column) for column in zip(*mixed, strict=True))
-        if self._dimming is not None:
-            images = self._dimming(part, images, streams.MIXING)
         return images, all_labels, trusts
 
 

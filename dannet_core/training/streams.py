@@ -13,7 +13,6 @@ from dannet_core.data.loaders import seeded
 MIXING: Final = 101
 MASKING: Final = 102
 DARKENING: Final = 103
-DIMMING: Final = 104
 """Names of the streams."""
 
 
