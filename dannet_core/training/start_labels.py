@@ -31,7 +31,7 @@ SCALES: Final = (0.75, 1.0, 1.25)
 
 
 def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, processes: Processes) -> DataSet:
-    """The day pictures of the pairs and of ``data.days``, labelled by ``init`` or the larger teacher, as a labelled set.
+    """The day pictures of the pairs and of ``data.days``, labelled by ``init`` or the larger teacher: a labelled set.
 
     A resumed run keeps the labels that it began with; its start model may be gone.
 
