@@ -28,7 +28,7 @@ from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, 
 
 SOURCE_SET: Final = "cityscapes"
 TARGET_SET: Final = "dark-zurich"
-_SOURCE_ORDER, _TARGET_ORDER = 11, 12
+_SOURCE_ORDER, _TARGET_ORDER, _UNPAIRED_ORDER = 11, 12, 13
 
 
 class Feed:
@@ -52,6 +52,9 @@ class Feed:
         self._source = source_samples(source.samples)
         self._class_pixels = class_pixels(source) if config.beyond.rare_classes > 0 else None
         self._pairs = pair_samples(pairs) if pairs else None
+        of_pairs = {pair.day.image_path for pair in pairs}
+        others = [sample for sample in source.samples if sample.image_path not in of_pairs]
+        self._unpaired = source_samples(others or source.samples)
         self._share = (processes.rank, processes.count)
         self._device = processes.device
         self._cropper = Cropper(config.crop, config.seed, self._share, _height_at_scale_1(config))
@@ -62,12 +65,15 @@ class Feed:
         Raises:
             WorkerError: while iterating: the data does not come.
         """
-        with closing(self._both(first, end)) as decoded:
+        with closing(self._both(self._source, first, end)) as decoded:
             for step, source, pairs in decoded:
                 yield self._cropper(step, source, pairs)
 
     def whole_pictures(self, first: int, end: int) -> Generator[Tensor, None, None]:
-        """Of the same steps, each source picture with two night pictures, whole, as the model will see them.
+        """A source picture with two night pictures, whole, as the model will see them; ``batch_size`` times a step.
+
+        Source pictures that are the day of a pair are left out, where there are others: the pairs' place is there by
+        night.
 
         Yields:
             3 x 3 x H x W, ImageNet-normalised, of ``model.input_size``; unset: of the first night picture's size.
@@ -75,7 +81,7 @@ class Feed:
         Raises:
             WorkerError: while iterating: the data does not come.
         """
-        with closing(self._both(first, end)) as decoded:
+        with closing(self._both(self._unpaired, first, end)) as decoded:
             for _, source, pairs in decoded:
                 assert pairs is not None, "statistics of day and night need pairs"
                 nights = pairs.images["night"]
@@ -84,9 +90,12 @@ class Feed:
                     size = self._config.model.input_size or (first_night.shape[-2], first_night.shape[-1])
                     yield whole_images([day, first_night, second], size)
 
-    def _both(self, first: int, end: int) -> Generator[tuple[int, Batch, Batch | None], None, None]:
+    def _both(
+        self, samples: Decoded[Batch], first: int, end: int
+    ) -> Generator[tuple[int, Batch, Batch | None], None, None]:
         with contextlib.ExitStack() as open_loaders:
-            source = open_loaders.enter_context(closing(self._batches(self._source, _SOURCE_ORDER, (first, end))))
+            order = _SOURCE_ORDER if samples is self._source else _UNPAIRED_ORDER
+            source = open_loaders.enter_context(closing(self._batches(samples, order, (first, end))))
             target: Iterator[Batch | None] = itertools.repeat(None)
             if self._pairs:
                 target = open_loaders.enter_context(closing(self._batches(self._pairs, _TARGET_ORDER, (first, end))))
