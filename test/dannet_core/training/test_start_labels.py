@@ -3,9 +3,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dannet_core.errors import DannetError, SettingsError  # noqa: E402 - after the skip
+from dannet_core.data.augmentation import whole_images  # noqa: E402 - after the skip
+from dannet_core.errors import DannetError, SettingsError  # noqa: E402
 from dannet_core.formats.label_png import read_label_png  # noqa: E402
 from dannet_core.networks.weights import load_weights  # noqa: E402
+from dannet_core.pixels import read_rgb  # noqa: E402
+from dannet_core.training.distributed import Processes  # noqa: E402
+from dannet_core.training.feed import open_feed  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.start_labels import FOLDER, certain_labels  # noqa: E402
 
@@ -112,6 +116,13 @@ def test_more_day_pictures_are_labelled_beside_the_pairs_and_may_move(tiny_run, 
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
     assert {"days/a/one_labelTrainIds.png", "days/two_labelTrainIds.png"} < written
     assert len(written) == 2 + 3
+
+    resumed = tiny_run(data__days=more, resume=True, **changes)
+    feed = open_feed(resumed, "train", Processes(0, 1, torch.device("cpu")))
+    ours = [whole_images([torch.from_numpy(read_rgb(path)).permute(2, 0, 1)], (96, 128))[0] for path in pictures]
+    for batch in feed.whole_pictures(0, 3):  # the pairs' days are left out: their place is there by night
+        assert any(torch.equal(batch[0], one) for one in ours)
+
     elsewhere = more.rename(tmp_path / "moved")
     run_training(tiny_run(data__days=elsewhere, resume=True, **changes), "train")
     (elsewhere / "two.PNG").unlink()
