@@ -139,8 +139,8 @@ def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
         )
     if config.data.days is not None and (config.data.source is not None or mode != "train"):
         raise SettingsError(
-            f"data.days: got {config.data.days}, but labels are there or nothing can make them: `train` without "
-            "data.source labels day pictures"
+            f"data.days: got {config.data.days} for `{mode}` with data.source {config.data.source}, expected `train` "
+            "without data.source, where init makes the labels: leave one of them out"
         )
     classes = class_set(config)
     pairs: tuple[Pair, ...] = ()

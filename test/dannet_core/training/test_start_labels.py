@@ -144,8 +144,8 @@ def test_day_pictures_that_add_nothing_are_refused(tiny_run, toy_root, tmp_path,
     (empty / "a.png").write_bytes(b"")
     (empty / "a.jpg").write_bytes(b"")
     refused(empty, r"a.png and a.jpg have one name", data__source=None)
-    refused(empty, "data.days: got .*, but labels are there")
-    refused(empty, "data.days: got .*, but labels are there", mode="pretrain")
+    refused(empty, "data.days: got .* for `train` with data.source .*, expected `train` without")
+    refused(empty, "data.days: got .* for `pretrain` with data.source None", mode="pretrain", data__source=None)
 
 
 @pytest.mark.parametrize("mode", ["train", "pretrain"])
