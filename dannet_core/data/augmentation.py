@@ -69,6 +69,11 @@ def crop_images(images: Sequence[Tensor], windows: Sequence[Window], size: tuple
     return (batch / 255 - mean) / std
 
 
+def whole_images(images: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Resize whole images, whatever their sides, and normalise; see `crop_images`."""
+    return crop_images(images, [Window(0, 0, image.shape[-2], image.shape[-1], False) for image in images], size)
+
+
 def crop_labels(labels: Sequence[Tensor], windows: Sequence[Window], size: tuple[int, int]) -> Tensor:
     """Cut, resize (nearest) and mirror label maps: each H x W uint8 train ids, to N x h x w int64."""
     crops = []

@@ -56,7 +56,7 @@ class Blender:
         certain: likelihood above which the start network's label of a day pixel counts.
         static_classes: train ids.
         processes: over which scores are taken together.
-        limits: of `SHARES`, those from the first to the second are tried.
+        limits: of `SHARES`, those from the first to the second are tried; equal ones are the share.
         refitted: every blend gets batch-norm statistics of its own, of the day and night pictures, before it is scored:
             averages of the statistics of two networks do not fit the averages of their weights.
 
@@ -76,6 +76,8 @@ class Blender:
     ) -> None:
         self._refitted = refitted
         self._shares = [share for share in SHARES if limits[0] <= share <= limits[1]]
+        if limits[0] == limits[1]:
+            self._shares = [limits[0]]
         if not self._shares:
             raise SettingsError(
                 f"beyond.blend_least, beyond.blend_most: got {limits[0]:g} and {limits[1]:g}, expected one of "

@@ -14,7 +14,7 @@ from dannet_core.settings import option
 STATIC_FORMS: Final = ("paper", "focal", "cross_entropy", "official")
 PSEUDO_LABELS: Final = ("paper", "official", "fused")
 NIGHT_LABELS: Final = ("night", "fused", "fused_guide")
-STATISTICS_OF: Final = ("source", "pairs")
+STATISTICS_OF: Final = ("source", "pairs", "whole")
 LIGHTS: Final = ("random", "placed")
 START_VIEWS: Final = ("one", "several")
 FEATURE_CLASSES: Final = ("all", "moving")
@@ -37,6 +37,10 @@ class DataConfig:
     )
     source_split: str = option("split of the source images", "train")
     target: Path | None = option("root of the day-night pairs, laid out as Dark Zurich; needed by `train`", None)
+    days: Path | None = option(
+        "folder of more day pictures without labels; `train` without data.source labels them as it does the pairs'",
+        None,
+    )
     pairs: Path | None = option("CSV of the pairs; unset: the ones below corresp/", None)
     classes: Path | None = option("YAML of a class set; unset: the 19 of Cityscapes", None)
     workers: int = option("decoding processes a loader", 4, limits=(0, 256))
@@ -201,7 +205,9 @@ class BeyondConfig:
         0.4,
         limits=(0, 1),
     )
-    blend_most: float = option("largest share of the adapted weights that a blend may have", 1.0, limits=(0, 1))
+    blend_most: float = option(
+        "largest share of the adapted weights that a blend may have; blend_least itself: that one", 1.0, limits=(0, 1)
+    )
     patience: int = option(
         "end the run after so many evaluations whose blend scored below the best, which is best.safetensors; 0 = never",
         0,
@@ -233,8 +239,9 @@ class BeyondConfig:
         limits=(0, 100_000),
     )
     statistics_of: str = option(
-        "what the statistics are estimated of: the trained network on those pictures (source), or the finished "
-        "blend on day and night pictures of the pairs (pairs)",
+        "what the statistics are estimated of: the trained network on those pictures (source), or the finished blend "
+        "on crops of the pairs' day and night pictures (pairs), or on whole pictures as the model will see them, two "
+        "by night for each of the source's (whole)",
         "source",
         choices=STATISTICS_OF,
     )

@@ -8,7 +8,10 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Final
 
+from torch import Tensor
+
 from dannet_core.class_set import CITYSCAPES, ClassSet, read_class_set
+from dannet_core.data.augmentation import whole_images
 from dannet_core.data.class_shares import count_class_shares
 from dannet_core.data.loaders import Batch, Decoded, StepSampler, step_loader
 from dannet_core.data.rare_classes import RareClassSampler, class_pixels
@@ -25,7 +28,7 @@ from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, 
 
 SOURCE_SET: Final = "cityscapes"
 TARGET_SET: Final = "dark-zurich"
-_SOURCE_ORDER, _TARGET_ORDER = 11, 12
+_SOURCE_ORDER, _TARGET_ORDER, _UNPAIRED_ORDER = 11, 12, 13
 
 
 class Feed:
@@ -49,6 +52,9 @@ class Feed:
         self._source = source_samples(source.samples)
         self._class_pixels = class_pixels(source) if config.beyond.rare_classes > 0 else None
         self._pairs = pair_samples(pairs) if pairs else None
+        of_pairs = {pair.day.image_path for pair in pairs}
+        others = [sample for sample in source.samples if sample.image_path not in of_pairs]
+        self._unpaired = source_samples(others or source.samples)
         self._share = (processes.rank, processes.count)
         self._device = processes.device
         self._cropper = Cropper(config.crop, config.seed, self._share, _height_at_scale_1(config))
@@ -59,13 +65,41 @@ class Feed:
         Raises:
             WorkerError: while iterating: the data does not come.
         """
+        with closing(self._both(self._source, first, end)) as decoded:
+            for step, source, pairs in decoded:
+                yield self._cropper(step, source, pairs)
+
+    def whole_pictures(self, first: int, end: int) -> Generator[Tensor, None, None]:
+        """A source picture with two night pictures, whole, as the model will see them; ``batch_size`` times a step.
+
+        Source pictures that are the day of a pair are left out, where there are others: the pairs' place is there by
+        night.
+
+        Yields:
+            3 x 3 x H x W, ImageNet-normalised, of ``model.input_size``; unset: of the first night picture's size.
+
+        Raises:
+            WorkerError: while iterating: the data does not come.
+        """
+        with closing(self._both(self._unpaired, first, end)) as decoded:
+            for _, source, pairs in decoded:
+                assert pairs is not None, "statistics of day and night need pairs"
+                nights = pairs.images["night"]
+                for place, day in enumerate(source.images["source"]):
+                    first_night, second = (nights[(place + after) % len(nights)] for after in (0, 1))
+                    size = self._config.model.input_size or (first_night.shape[-2], first_night.shape[-1])
+                    yield whole_images([day, first_night, second], size)
+
+    def _both(
+        self, samples: Decoded[Batch], first: int, end: int
+    ) -> Generator[tuple[int, Batch, Batch | None], None, None]:
         with contextlib.ExitStack() as open_loaders:
-            source = open_loaders.enter_context(closing(self._batches(self._source, _SOURCE_ORDER, (first, end))))
+            order = _SOURCE_ORDER if samples is self._source else _UNPAIRED_ORDER
+            source = open_loaders.enter_context(closing(self._batches(samples, order, (first, end))))
             target: Iterator[Batch | None] = itertools.repeat(None)
             if self._pairs:
                 target = open_loaders.enter_context(closing(self._batches(self._pairs, _TARGET_ORDER, (first, end))))
-            for step, batch, pairs in zip(range(first, end), source, target, strict=False):
-                yield self._cropper(step, batch, pairs)
+            yield from zip(range(first, end), source, target, strict=False)
 
     def _batches(self, samples: Decoded[Batch], order: int, steps: tuple[int, int]) -> Generator[Batch, None, None]:
         seed = self._config.seed * 100 + order
@@ -102,6 +136,11 @@ def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
         raise SettingsError(
             f"optimiser.batch_size: got {optimiser.batch_size}, expected a multiple of {shares} "
             f"({processes.count} processes times optimiser.accumulate {optimiser.accumulate})"
+        )
+    if config.data.days is not None and (config.data.source is not None or mode != "train"):
+        raise SettingsError(
+            f"data.days: got {config.data.days} for `{mode}` with data.source {config.data.source}, expected `train` "
+            "without data.source, where init makes the labels: leave one of them out"
         )
     classes = class_set(config)
     pairs: tuple[Pair, ...] = ()

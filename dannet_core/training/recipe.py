@@ -213,25 +213,35 @@ class Run:
         """
         adaptation, config, net = self._adaptation, self._config, self._adaptation.deployable
         beyond = config.beyond
-        of_pairs = beyond.statistics_of == "pairs"
-        if not of_pairs:
+        of_blend = beyond.statistics_of != "source"
+        if not of_blend:
             net = self._fitted(net, step, beyond.statistics, adaptation.step.day_and_night)
         if adaptation.blender is not None:
             with closing(self._feed.inputs(step, step + beyond.blend)) as feed:
                 self._blend = adaptation.blender.blend(net, feed)
             net = self._blend.net
-        if of_pairs:
-            net = self._fitted(net, step, beyond.statistics, StepInputs.pairs)
+        if of_blend:
+            pictures = StepInputs.pairs if beyond.statistics_of == "pairs" else None
+            net = self._fitted(net, step, beyond.statistics, pictures)
             if self._blend is not None:
                 self._blend = dataclasses.replace(self._blend, net=net)
         return self._fitted(net, step, config.optimiser.target_statistics, _night)
 
-    def _fitted(self, net: DANNet, step: int, count: int, pictures: Callable[[StepInputs], torch.Tensor]) -> DANNet:
-        """A copy with statistics of the pictures of ``count`` batches; 0, or while pre-training: the network itself."""
+    def _fitted(
+        self, net: DANNet, step: int, count: int, pictures: Callable[[StepInputs], torch.Tensor] | None
+    ) -> DANNet:
+        """A copy with statistics of the pictures of ``count`` batches; 0, or while pre-training: the network itself.
+
+        ``pictures`` gives those of a step's crops; None = whole pictures.
+        """
         if self._mode != "train" or count == 0:
             return net
-        fitted = copy.deepcopy(net)
-        with closing(self._feed.inputs(step, step + count)) as feed:
+        fitted, steps = copy.deepcopy(net), (step, step + count)
+        if pictures is None:
+            with closing(self._feed.whole_pictures(*steps)) as batches:
+                estimate_statistics(fitted, batches)
+            return fitted
+        with closing(self._feed.inputs(*steps)) as feed:
             estimate_statistics(fitted, map(pictures, feed))
         return fitted
 

@@ -22,7 +22,7 @@ from dannet_core.training.config import TrainConfig
 from dannet_core.training.data_identity import Identity, refuse_other_data
 
 _RESUMED: Final = "# resumed"
-DATA_PLACES = frozenset({"data.source", "data.target", "data.pairs", "data.classes"})
+DATA_PLACES = frozenset({"data.source", "data.target", "data.days", "data.pairs", "data.classes"})
 """Where the data and its class set lie: may change as long as they are the same."""
 MAY_CHANGE = frozenset(
     {"run_dir", "resume", "device", "watch", "init", "model.backbone_weights", "data.workers", "preset"}

@@ -239,7 +239,7 @@ def _blender(config: TrainConfig, net: DANNet, classes: ClassSet, processes: Pro
         return None
     if config.init is None:
         raise SettingsError("beyond.blend needs init, the model that is blended in")
-    refitted = beyond.statistics_of == "pairs" and beyond.statistics > 0
+    refitted = beyond.statistics_of != "source" and beyond.statistics > 0
     limits = (beyond.blend_least, beyond.blend_most)
     return Blender(net, beyond.certain_start, classes.static, processes, limits, refitted=refitted)
 

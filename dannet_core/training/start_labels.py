@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from dannet_core.class_set import ClassSet, require_same_classes
 from dannet_core.classes import IGNORE_ID
+from dannet_core.data.layout import IMAGE_SUFFIXES
 from dannet_core.data.sample import TRAIN_IDS, DataSet, Pair, Sample
 from dannet_core.errors import DataSetError, SettingsError
 from dannet_core.networks import DANNet
@@ -22,12 +24,14 @@ from dannet_core.training.distributed import Processes
 
 FOLDER: Final = "start_labels"
 """In the run folder: label maps of the day pictures, by their names."""
+DAYS: Final = "days"
+"""Below it: those of the pictures that are in no pair."""
 SCALES: Final = (0.75, 1.0, 1.25)
 """Of the size that the start model sees a picture at, where it looks several times."""
 
 
 def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, processes: Processes) -> DataSet:
-    """The day pictures of the pairs, labelled by ``init`` or the larger teacher as it is, as a labelled set.
+    """The day pictures of the pairs and of ``data.days``, labelled by ``init`` or the larger teacher: a labelled set.
 
     A resumed run keeps the labels that it began with; its start model may be gone.
 
@@ -40,9 +44,11 @@ def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, pr
     Raises:
         SettingsError: no ``init``, or one of other classes.
         ModelFileError: ``init`` cannot be read.
-        DataSetError: a resumed run's labels are gone.
+        DataSetError: a resumed run's labels are gone, or ``data.days`` is no folder of pictures.
     """
     days = list({pair.day.image_path: pair.day for pair in pairs}.values())
+    if config.data.days is not None:
+        days += more_days(config.data.days, {day.image_path.resolve() for day in days})
     folder = config.run_dir / FOLDER
     labelled = [
         Sample(day.name, day.image_path, folder / f"{day.name}_labelTrainIds.png", TRAIN_IDS, classes) for day in days
@@ -54,6 +60,30 @@ def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, pr
         if sample.label_path is None or not sample.label_path.is_file():
             raise DataSetError(f"{sample.label_path}: the labels that this run began with are gone: start anew")
     return DataSet("start-labels", "train", folder, tuple(labelled), classes)
+
+
+def more_days(folder: Path, known: Collection[Path]) -> list[Sample]:
+    """The pictures in and below a folder but those that are known, by name; without labels.
+
+    Raises:
+        DataSetError: it is no folder, has no picture that is new, or two with one name.
+    """
+    if not folder.is_dir():
+        raise DataSetError(f"data.days: got {folder}, expected a folder of pictures ({', '.join(IMAGE_SUFFIXES)})")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found: dict[str, Path] = {}
+    for path in files:
+        name = f"{DAYS}/{path.relative_to(folder).with_suffix('').as_posix()}"
+        if name in found:
+            raise DataSetError(f"data.days: {path} and {found[name].name} have one name: rename or remove one")
+        if path.resolve() not in known:
+            found[name] = path
+    if not found:
+        raise DataSetError(
+            f"data.days: {folder} has {len(files)} pictures, and none that the pairs lack: leave the setting out, or "
+            f"name a folder with other day pictures ({', '.join(IMAGE_SUFFIXES)})"
+        )
+    return [Sample(name, path) for name, path in found.items()]
 
 
 def _write_labels(config: TrainConfig, samples: Sequence[Sample], classes: ClassSet, device: torch.device) -> None:

@@ -73,6 +73,7 @@ def test_no_more_is_adapted_than_allowed():
     perfect = Pixelwise(10.0, [0.0, 0.0, -0.75])
     assert blend(perfect, most=0.55).share == 0.55
     assert blend(perfect, least=0.4, most=0.4).share == 0.4
+    assert blend(perfect, least=0.5, most=0.5).share == 0.5
     with pytest.raises(SettingsError, match=r"blend_most: got 0.6 and 0.65, expected one of 0.4, 0.55, 0.7, 0.85, 1"):
         blend(perfect, least=0.6, most=0.65)
 

@@ -3,9 +3,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dannet_core.errors import SettingsError  # noqa: E402 - after the skip
+from dannet_core.data.augmentation import whole_images  # noqa: E402 - after the skip
+from dannet_core.errors import DannetError, SettingsError  # noqa: E402
 from dannet_core.formats.label_png import read_label_png  # noqa: E402
 from dannet_core.networks.weights import load_weights  # noqa: E402
+from dannet_core.pixels import read_rgb  # noqa: E402
+from dannet_core.training.distributed import Processes  # noqa: E402
+from dannet_core.training.feed import open_feed  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.start_labels import FOLDER, certain_labels  # noqa: E402
 
@@ -97,6 +101,51 @@ def test_pairs_and_a_start_model_are_enough_and_the_run_resumes_without_the_mode
     start.unlink()
     again = run_training(tiny_run(data__source=None, init=start, beyond__certain_start=0.0, resume=True), "train")
     torch.testing.assert_close(load_weights(again).state_dict(), before, rtol=0, atol=0)
+
+
+def test_more_day_pictures_are_labelled_beside_the_pairs_and_may_move(tiny_run, toy_root, tmp_path, start):
+    more = tmp_path / "more"
+    (more / "a").mkdir(parents=True)
+    pictures = sorted((toy_root / "cityscapes/leftImg8bit/train").rglob("*.png"))[:2]
+    for place, picture in zip(("a/one.png", "two.PNG"), pictures, strict=True):
+        (more / place).write_bytes(picture.read_bytes())
+    changes = {"init": start, "data__source": None, "beyond__certain_start": 0.0, "optimiser__steps": 2}
+    config = tiny_run(data__days=more, **changes)
+    run_training(config, "train")
+    folder = config.run_dir / FOLDER
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+    assert {"days/a/one_labelTrainIds.png", "days/two_labelTrainIds.png"} < written
+    assert len(written) == 2 + 3
+
+    resumed = tiny_run(data__days=more, resume=True, **changes)
+    feed = open_feed(resumed, "train", Processes(0, 1, torch.device("cpu")))
+    ours = [whole_images([torch.from_numpy(read_rgb(path)).permute(2, 0, 1)], (96, 128))[0] for path in pictures]
+    for batch in feed.whole_pictures(0, 3):  # the pairs' days are left out: their place is there by night
+        assert any(torch.equal(batch[0], one) for one in ours)
+
+    elsewhere = more.rename(tmp_path / "moved")
+    run_training(tiny_run(data__days=elsewhere, resume=True, **changes), "train")
+    (elsewhere / "two.PNG").unlink()
+    with pytest.raises(DannetError, match=r"data.source: not the data of the run to resume: got 4 samples"):
+        run_training(tiny_run(data__days=elsewhere, resume=True, **changes), "train")
+
+
+def test_day_pictures_that_add_nothing_are_refused(tiny_run, toy_root, tmp_path, start):
+    def refused(days, match, mode="train", **changes):
+        with pytest.raises(DannetError, match=match) as caught:
+            run_training(tiny_run(init=start, data__days=days, **changes), mode)
+        assert "\n" not in str(caught.value)
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(empty, "has 0 pictures, and none that the pairs lack", data__source=None)
+    refused(empty / "none", "expected a folder of pictures", data__source=None)
+    refused(toy_root / "dark_zurich/rgb_anon/train/day", "and none that the pairs lack", data__source=None)
+    (empty / "a.png").write_bytes(b"")
+    (empty / "a.jpg").write_bytes(b"")
+    refused(empty, r"a.png and a.jpg have one name", data__source=None)
+    refused(empty, "data.days: got .* for `train` with data.source .*, expected `train` without")
+    refused(empty, "data.days: got .* for `pretrain` with data.source None", mode="pretrain", data__source=None)
 
 
 @pytest.mark.parametrize("mode", ["train", "pretrain"])

@@ -107,3 +107,42 @@ def test_statistics_of_pairs_are_of_the_finished_blend(tiny_run, tmp_path):
     first, norm = (next(m for m in saved.modules() if isinstance(m, kind)) for kind in FIRST)
     means = torch.stack([first(batch).mean(dim=(0, 2, 3)) for batch in pictures])
     torch.testing.assert_close(norm.running_mean, means.mean(dim=0).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_whole_pictures_are_of_one_by_day_and_two_by_night_as_the_model_will_see_them(tiny_run, tmp_path):
+    start = run_training(tiny_run(run_dir=tmp_path / "pre", optimiser__steps=1, optimiser__lr=0.05), "pretrain")
+    settings = {
+        "init": start,
+        "loss__target_losses": False,
+        "beyond__blend": 1,
+        "beyond__blend_least": 0.5,
+        "beyond__blend_most": 0.5,
+        "beyond__statistics": 3,
+        "beyond__statistics_of": "whole",
+        "model__relighting_width": 0,
+        "model__input_size": (72, 80),
+    }
+    config = tiny_run(**settings)
+    last = run_training(config, "train")
+    saved = load_weights(last)
+    feed = open_feed(config, "train", Processes(0, 1, torch.device("cpu")))
+    pictures = list(feed.whole_pictures(4, 7))
+    assert [tuple(batch.shape) for batch in pictures] == [(3, 3, 72, 80)] * 6  # two source pictures a step
+    assert not any(torch.equal(batch[1], batch[2]) for batch in pictures)
+    first, norm = (next(m for m in saved.modules() if isinstance(m, kind)) for kind in FIRST)
+    means = torch.stack([first(batch).mean(dim=(0, 2, 3)) for batch in pictures])
+    torch.testing.assert_close(norm.running_mean, means.mean(dim=0).detach(), rtol=1e-4, atol=1e-5)
+    assert load_metadata(last).source.split(", ")[-1].startswith("0.5 of it blended with")
+
+    whole = saved.state_dict()
+    (config.run_dir / "checkpoints" / "step_00000004.pt").unlink()  # as if killed after step 2
+    again = load_weights(run_training(tiny_run(**settings, resume=True), "train")).state_dict()
+    torch.testing.assert_close(again, whole, rtol=0, atol=0)
+
+
+def test_whole_pictures_are_of_their_own_size_where_the_model_has_none(tiny_run):
+    feed = open_feed(tiny_run(optimiser__batch_size=1), "train", Processes(0, 1, torch.device("cpu")))
+    (batch,) = feed.whole_pictures(0, 1)
+    assert tuple(batch.shape) == (3, 3, 96, 128)
+    assert torch.equal(batch[1], batch[2])  # a step with one pair has one night picture
+    assert batch[0].mean() > batch[1].mean()
