@@ -18,7 +18,7 @@ demo: $(DEMO_VENV)/.ready ## Night drive -> bag -> node on real DDS -> pictures 
 	$(CLEAN_ENV) $(DEMO_VENV)/bin/python examples/demo.py $(if $(MODEL),--model "$(MODEL)") $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(VENV)/.ready ## Run the tests, in two processes; WORKERS=N: in N
-	$(CLEAN_ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(CLEAN_ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.ready types ## Check style, import direction and types
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "dannet_core" / "models" / "demo.onnx"
 
+pytestmark = pytest.mark.slow
+
 NETWORK = """
 import torch
 from torch import nn

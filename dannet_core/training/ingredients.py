@@ -10,6 +10,7 @@ from dannet_core.class_set import ClassSet
 from dannet_core.errors import SettingsError
 from dannet_core.networks import DANNet
 from dannet_core.networks.backbone_weights import library_of
+from dannet_core.training.beyond_config import BeyondConfig
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.darkening import SourceDarkening
 from dannet_core.training.distillation import Distillation
@@ -99,8 +100,20 @@ def _hold_features(
     step.source_watch = distance.watched
 
 
+def _check_asked(beyond: BeyondConfig) -> None:
+    """Refuse what only changes an ingredient that is off: it would do nothing, without a word."""
+    for name, does_nothing, asked, wanted in (
+        ("statistics_of", "source", beyond.statistics > 0, "statistics, e.g. to 30"),
+        ("lights", "random", beyond.darkening + beyond.mixing > 0, "darkening, e.g. to 0.5"),
+        ("feature_classes", "all", beyond.feature_distance > 0, "feature_distance"),
+    ):
+        if (got := getattr(beyond, name)) != does_nothing and not asked:
+            raise SettingsError(f"beyond.{name}: got {got}, but nothing asks it: set beyond.{wanted}")
+
+
 def _check(config: TrainConfig, has_teacher: bool) -> None:
     beyond, crop = config.beyond, config.crop
+    _check_asked(beyond)
     for name, weight in (("mixing", beyond.mixing), ("masking", beyond.masking)):
         if weight > 0 and not has_teacher:
             raise SettingsError(f"beyond.{name} needs the pseudo labels of a teacher: set beyond.teacher, e.g. to 0.99")

@@ -24,6 +24,8 @@ SIZE = (96, 160)
 METADATA = ModelMetadata("efficientvit", "b0", relighting_width=0, align_corners=False, source="random")
 FLAT = {level: normalize(np.full((*SIZE, 3), level, np.uint8)) for level in (0, 128, 255)}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pictures(toy_nights):

@@ -26,6 +26,8 @@ from dannet_core.pixels import write_png
 
 IN_THE_DARK = r"gives NaN or infinity on a black picture, first in node 'attention/Div' \(Div\): guard the division"
 
+pytestmark = pytest.mark.slow
+
 
 class Dimmer(nn.Module):
     """Scores times light / light, as a linear attention without a guard divides: 0/0 where the picture is black."""

@@ -16,6 +16,8 @@ from dannet_core.errors import ModelFileError, OutputError, SettingsError
 from dannet_core.inference.preprocess import preprocess
 from dannet_core.inference.segmenter import NightSegmenter
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def night_frames(toy_nights):

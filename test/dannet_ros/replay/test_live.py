@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy and a DDS carry the messages")
 pytest.importorskip("rosbags", reason="rosbags writes and reads bags")
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 ROOT = Path(__file__).parents[3]
 COUNT = 30
 

@@ -22,6 +22,8 @@ from dannet_ros.replay.bag_reading import open_bag
 pytest.importorskip("rosbags", reason="rosbags writes and reads bags")
 COUNT = 3
 
+pytestmark = pytest.mark.slow
+
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
