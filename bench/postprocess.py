@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from dannet_core.classes import CITYSCAPES_CLASS_SHARES, reweighting_vector
-from dannet_core.inference.outputs import NumpyOutputs, OutputJob, OutputMaker, open_outputs
+from dannet_core.inference.output_job import OutputJob, OutputMaker
+from dannet_core.inference.outputs import NumpyOutputs, open_outputs
 from dannet_core.inference.postprocess import class_scaling, require_finite, scale_logits
 
 REPOSITORY = Path(__file__).resolve().parents[1]

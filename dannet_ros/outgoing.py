@@ -10,7 +10,7 @@ import numpy as np
 
 from dannet_core import Prediction
 from dannet_core.inference.camera_image import CameraImage
-from dannet_core.inference.outputs import Buffers
+from dannet_core.inference.output_job import Buffers
 from dannet_core.pixels import Labels, colorize, overlay
 from dannet_ros.conversions import Pixels, ReusedImage
 from dannet_ros.direct_image import DirectImage, works_here

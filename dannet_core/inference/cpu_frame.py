@@ -11,7 +11,7 @@ from dannet_core.inference.backends.backend import Backend, StrideOutput
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.frame import FrameRequest
 from dannet_core.inference.not_finite import no_labels
-from dannet_core.inference.outputs import Buffers, Made, OutputJob, OutputMaker
+from dannet_core.inference.output_job import Buffers, Made, OutputJob, OutputMaker
 from dannet_core.inference.postprocess import ClassScaling
 from dannet_core.inference.prediction import Lazy, Prediction
 

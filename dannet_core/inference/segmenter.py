@@ -15,7 +15,8 @@ from dannet_core.inference.backends import Backend, choose_backend
 from dannet_core.inference.camera_image import CameraImage
 from dannet_core.inference.cpu_frame import CpuFrames, finite, precision_of
 from dannet_core.inference.frame import FrameBackend, FrameRequest, FrameResult
-from dannet_core.inference.outputs import Buffers, NumpyOutputs, OutputMaker, open_outputs
+from dannet_core.inference.output_job import Buffers, OutputMaker
+from dannet_core.inference.outputs import NumpyOutputs, open_outputs
 from dannet_core.inference.postprocess import class_scaling, scale_logits
 from dannet_core.inference.prediction import Lazy, Prediction
 from dannet_core.inference.preprocess import network_size

@@ -23,7 +23,7 @@ from dannet_core.inference.compiled.pictures import (
 )
 from dannet_core.inference.compiled.scores import to_scores
 from dannet_core.inference.compiled.threads import BandThreads
-from dannet_core.inference.outputs import Made, OutputJob, Outputs
+from dannet_core.inference.output_job import Made, OutputJob, Outputs
 from dannet_core.inference.postprocess import Floats, at_least_two, not_finite
 from dannet_core.inference.preprocess import preprocess
 from dannet_core.pixels import BYTE_OFFSET, BYTE_SCALE, NORMALIZED, Labels, Rgb
@@ -38,7 +38,7 @@ _CHANNELS: Final = {"confidence_bytes": 1, "color": 3, "overlay": 3}
 
 
 class CompiledOutputs:
-    """See `dannet_core.inference.outputs.OutputMaker`."""
+    """See `dannet_core.inference.output_job.OutputMaker`."""
 
     name = "numba"
     why = ""

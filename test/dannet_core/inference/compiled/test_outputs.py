@@ -8,7 +8,8 @@ import pytest
 from dannet_core.class_set import CITYSCAPES
 from dannet_core.classes import CITYSCAPES_CLASS_SHARES
 from dannet_core.errors import NotFiniteError
-from dannet_core.inference.outputs import SWITCH, NumpyOutputs, OutputJob, open_outputs
+from dannet_core.inference.output_job import OutputJob
+from dannet_core.inference.outputs import SWITCH, NumpyOutputs, open_outputs
 from dannet_core.inference.postprocess import class_scaling
 
 pytest.importorskip("numba", reason="numba compiles them: pip install numba")
