@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, Final
 
 import numpy as np
@@ -174,8 +173,17 @@ def _rounded(values: Any) -> Any:
     return (values + 0.5).floor_()
 
 
-def _writable(data: Any) -> Any:
-    """The same memory without NumPy's read-only mark, which torch warns about; nothing here writes to it."""
-    if data.flags.writeable:
-        return data
-    return np.ctypeslib.as_array((ctypes.c_uint8 * data.size).from_address(data.ctypes.data))
+class _Writable:
+    """The same memory without NumPy's read-only mark, which torch warns about; nothing here writes to it.
+
+    An array made of it keeps it, and with it the memory's owner: a picture decoded here has no other.
+    """
+
+    def __init__(self, data: npt.NDArray[np.uint8]) -> None:
+        self._owner = data
+        address, _ = data.__array_interface__["data"]
+        self.__array_interface__ = data.__array_interface__ | {"data": (address, False)}
+
+
+def _writable(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return data if data.flags.writeable else np.asarray(_Writable(data))

@@ -77,6 +77,21 @@ def test_samples_of_16_bits_are_mapped_before_they_are_uploaded(encoding):
     np.testing.assert_array_equal(TorchFrame(METADATA, "cpu").upload(camera).numpy(), camera.to_rgb())
 
 
+@pytest.mark.parametrize(
+    ("encoding", "step", "rows"),
+    [("nv12", 96, 96), ("uyvy", 192, 64), ("bayer_rggb8", 96, 64), ("bayer_gbrg16", 192, 64)],
+)
+def test_a_picture_decoded_on_the_way_lives_as_long_as_what_was_uploaded(encoding, step, rows):
+    data = np.random.default_rng(3).integers(0, 256, rows * step, dtype=np.uint8)
+    camera = CameraImage(data, 64, 96, step, encoding)
+    camera = camera.toned(ToneMapper())
+    for _ in range(20):
+        uploaded = TorchFrame(METADATA, "cpu").upload(camera)
+        others = [np.full((64, 96, 3), 255, np.uint8) for _ in range(10)]  # they take what was given back
+        np.testing.assert_array_equal(uploaded.numpy(), camera.to_rgb())
+    assert all(other.all() for other in others)
+
+
 @pytest.mark.parametrize("resize", ["area", "antialiased"])
 @pytest.mark.parametrize("target", [(108, 192), (216, 384), (81, 144), (256, 448), (64, 400)])
 def test_network_input_is_within_a_byte_of_the_numpy_path(target, resize):
