@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from node_rate import machine
+from processes import machine
 
 
 def batched(path: Path, pictures: int) -> bytes:

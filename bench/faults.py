@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from node_rate import ROOT, fast_model, machine
+from node_rate import fast_model
+from processes import ROOT, machine
 from running_node import RunningNode
 
 Seen = dict[str, Any]

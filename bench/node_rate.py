@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import ROOT, Process, machine, stolen_s
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 OUTPUTS = ("label", "color", "overlay", "relit", "confidence", "camera_info")
 FRAME_ID = "bench_camera"
 SETTLE_S = 1.5
 PATIENCE_S = 900.0  # an engine may have to be built first
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def fast_model(path: Path, height: int, width: int) -> Path:
@@ -157,42 +154,6 @@ def watch(outputs: list[str], out: Path) -> None:
     rclpy.shutdown()
 
 
-class Process:
-    """A child process with its CPU and memory."""
-
-    def __init__(self, command: list[str], log: Path) -> None:
-        self._log = log.open("w")
-        # In a session of its own: a terminal's Ctrl-C is for the bench, which ends its children in order.
-        self._child = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=self._log, start_new_session=True)
-        self.pid = self._child.pid
-
-    def cpu_s(self) -> float:
-        """User and system time so far, seconds."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def rss_mb(self) -> float:
-        """Resident memory, MiB, shared memory included."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def finish(self, interrupt: bool = True) -> int:
-        """Ctrl-C, wait, exit code."""
-        if interrupt:
-            self._child.send_signal(signal.SIGINT)
-        code = self._child.wait(timeout=20)
-        self._log.close()
-        return code
-
-    def running(self) -> bool:
-        """True until it has exited."""
-        return self._child.poll() is None
-
-    def kill(self) -> None:
-        """End it if it is still there."""
-        if self.running():
-            self._child.kill()
-
-
 def run(arguments: argparse.Namespace, outputs: list[str], model: Path, folder: Path) -> dict[str, Any]:
     me = [sys.executable, str(Path(__file__).resolve())]
     watcher = Process(
@@ -205,10 +166,12 @@ def run(arguments: argparse.Namespace, outputs: list[str], model: Path, folder: 
         passed = ["--rate", str(arguments.rate), "--seconds", str(arguments.seconds)]
         passed += ["--camera-reliability", arguments.camera_reliability]
         passed += ["--image", str(arguments.image)] if arguments.image else []
+        stolen, start = stolen_s(), time.monotonic()
         source = Process([*me, "--role", "camera", *passed, "--out", str(folder / "camera")], folder / "c")
         children.append(source)
         samples = _sample(node, source, watcher)
         source.finish(interrupt=False)
+        samples["stolen_percent_of_one_core"] = round((stolen_s() - stolen) / (time.monotonic() - start) * 100, 1)
         time.sleep(2.5)
         code = node.finish()
         watcher.finish()
@@ -284,23 +247,6 @@ def _report(sent: dict[str, Any], seen: dict[str, Any], outputs: list[str]) -> d
 def _spread(values: list[float]) -> dict[str, float]:
     points = np.percentile(values, (50, 95, 99, 100))
     return {name: round(float(p), 1) for name, p in zip(("p50", "p95", "p99", "max"), points, strict=True)}
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "?")
-    ask = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
-        "python": platform.python_version(),
-        "system": platform.system() + " " + platform.release(),
-        "load_average_at_start": round(os.getloadavg()[0], 2),
-        "nice": os.nice(0),
-        "commit": commit.stdout.strip(),
-    }
 
 
 def parse() -> argparse.Namespace:

@@ -20,7 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from node_rate import machine
+from processes import machine
 from running_node import ROOT, RunningNode
 
 ENCODINGS = ("rgb16", "bgr16", "mono16", "bayer_rggb16", "bayer_bggr16", "bayer_gbrg16", "bayer_grbg16")

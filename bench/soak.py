@@ -21,7 +21,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from node_rate import ROOT, Process, fast_model, machine, node_arguments, wait_until_active
+from node_rate import fast_model, node_arguments, wait_until_active
+from processes import ROOT, Process, machine
 
 WARM_UP_SHARE = 0.1
 """Share of the samples that is left out of the drift: allocators and latency windows fill first."""
