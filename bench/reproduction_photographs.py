@@ -1,7 +1,7 @@
 """Table 4 and the ingredients of `preset: beyond` on photographs, from a model that knows the day.
 
 What is done is in a record, a JSON file that grows row by row; a record of other weights, pictures or arguments is
-refused.
+refused, and scores of a row whose configuration has changed since are measured anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from reproduction_rows import CONFIGS, INGREDIENTS, PHOTOGRAPHS_TABLE_4, SOURCE_
 from reproduction_runs import Runs, machine
 
 from dannet_core.atomic_files import write_whole
+from dannet_core.settings import parse, to_plain
+from dannet_core.training.config import PRESETS, TrainConfig
 
 GROUPS: Final[Mapping[str, tuple[str, tuple[Row, ...]]]] = {
     "table_4": ("efficientvit_small_set.yaml", PHOTOGRAPHS_TABLE_4),
@@ -25,6 +27,7 @@ GROUPS: Final[Mapping[str, tuple[str, tuple[Row, ...]]]] = {
 }
 """Rows by group, with the configuration that they share."""
 ROWS: Final = tuple(row for _, rows in GROUPS.values() for row in rows)
+_NO_MATTER: Final = ("run_dir", "watch")
 SETS: Final = {"night": ("dark-zurich", "dark_zurich"), "day": ("cityscapes", "cityscapes")}
 """What a model is measured on: data set and folder."""
 DATA_FILES: Final = frozenset({".png", ".jpg", ".jpeg", ".csv"})
@@ -52,7 +55,6 @@ class Setting:
         return {
             "weights_sha256": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
             "data_sha256": _names_and_sizes(self.data),
-            "configurations_sha256": _configurations(),
             "input_size": list(self.input_size),
             "train_arguments": list(self.train_arguments),
         }
@@ -85,6 +87,7 @@ class Record:
         try:
             held = json.loads(self._path.read_text(encoding="utf-8"))
             self._scores, self._machines, then = held["scores"], held["machines"], held["setting"]
+            self._leave_out_others()
         except (ValueError, KeyError, TypeError):
             raise RuntimeError(f"{self._path}: expected a record of this program: give another --json") from None
         for key, value in self._setting.items():
@@ -93,6 +96,15 @@ class Record:
                     f"{self._path}: {key} is {then.get(key)!r} there, {value!r} here: give another --json and --folder"
                 )
 
+    def _leave_out_others(self) -> None:
+        """Forget the scores of rows that are configured otherwise today."""
+        current = {row.key: configuration(row) for row in ROWS}
+        kept = {
+            key: {seed: one for seed, one in seeds.items() if one["configuration"] == current.get(key)}
+            for key, seeds in self._scores.items()
+        }
+        self._scores = {key: seeds for key, seeds in kept.items() if seeds}
+
     def has(self, row: Row, seed: int) -> bool:
         """Whether this score is there."""
         return str(seed) in self._scores.get(row.key, {})
@@ -100,7 +112,7 @@ class Record:
     def add(self, row: Row, seed: int, scores: dict[str, Any]) -> None:
         """Keep a row's scores of one seed, on disk."""
         with self._lock:
-            self._scores.setdefault(row.key, {})[str(seed)] = scores
+            self._scores.setdefault(row.key, {})[str(seed)] = {**scores, "configuration": configuration(row)}
             content = json.dumps(self.to_plain(), indent=1) + "\n"
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._path, content.encode())
@@ -163,7 +175,7 @@ class Photographs:
         return scores
 
     def _run_folder(self, key: str, seed: int) -> Path:
-        return self._folder / f"seed_{seed}" / key
+        return self._folder / f"seed_{seed}" / f"{key}-{configuration(_row(key))}"
 
     def _train(self, row: Row, seed: int) -> None:
         config = next(config for config, rows in GROUPS.values() if row in rows)
@@ -197,10 +209,23 @@ def _row(key: str) -> Row:
     return next(row for row in ROWS if row.key == key)
 
 
-def _configurations() -> str:
-    """Changes when a configuration does that a row may use."""
-    files = [CONFIGS / config for config, _ in GROUPS.values()] + sorted((CONFIGS / "ablations").glob("*.yaml"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+def configuration(row: Row) -> str:
+    """Changes when a setting does, wherever it is made, that is not a default and concerns the row's model."""
+    settings: dict[str, Any] = {}
+    source = row if row.model_of is None else _row(row.model_of)
+    if source.key != SOURCE_ONLY:
+        file = next(file for file, rows in GROUPS.values() if source in rows)
+        argv = ["--config", str(CONFIGS / file), *source.adaptation()]
+        unset, ours = (to_plain(parse(TrainConfig, words, "train", "", PRESETS)) for words in ([], argv))
+        settings = {key: _differing(value, unset[key]) for key, value in ours.items() if key not in _NO_MATTER}
+    content = json.dumps([settings, source.pretrained, source.labelled, row.evaluate], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _differing(value: Any, default: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: one for key, one in value.items() if one != default[key]}
 
 
 def _names_and_sizes(folder: Path) -> str:

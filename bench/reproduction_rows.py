@@ -99,7 +99,16 @@ INGREDIENTS: Final = (
         arguments=("--beyond.night_labels", "night"),
     ),
     Row("two_batches", "source and mixed pictures in batches of their own", arguments=("--no-beyond.one_batch",)),
-    Row("averaged_statistics", "averaged instead of estimated statistics", arguments=("--beyond.statistics", "0")),
+    Row(
+        "averaged_statistics",
+        "averaged instead of estimated statistics",
+        arguments=("--beyond.statistics", "0", "--beyond.statistics_of", "source"),
+    ),
+    Row(
+        "statistics_of_crops",
+        "statistics of the training's crops, before the blend",
+        arguments=("--beyond.statistics_of", "source"),
+    ),
     Row("without_blend", "w/o blend with the start", arguments=("--beyond.blend", "0")),
     Row("with_masking", "with masked consistency", arguments=("--beyond.masking", "1")),
     Row("with_rare_classes", "with rare class sampling", arguments=("--beyond.rare_classes", "0.01")),

@@ -68,9 +68,15 @@ class BeyondConfig:
         limits=(0, 10_000),
     )
     certain_start: float = option(
-        "likelihood above which a day pixel's label by init counts, without data.source and for the blend",
+        "likelihood above which a day pixel's label by init counts: without data.source, for missing_classes and for "
+        "the blend",
         0.9,
         limits=(0, 1),
+    )
+    missing_classes: bool = option(
+        "classes that data.source has nowhere are labelled in its unlabelled pixels, as init or larger_teacher is "
+        "certain of them (certain_start), lest they be forgotten",
+        False,
     )
     start_views: str = option(
         "how init looks at a day picture that it labels: once (one), or at three scales and mirrored (several)",

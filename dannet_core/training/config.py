@@ -220,7 +220,10 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "beyond.one_batch": True,
             "beyond.statistics": 30,
             "beyond.blend": 5,
-            "beyond.blend_least": 0.7,
+            "beyond.statistics_of": "whole",
+            "beyond.blend_least": 0.55,
+            "beyond.blend_most": 0.55,
+            "beyond.missing_classes": True,
         },
     }
 )

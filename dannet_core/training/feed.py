@@ -22,6 +22,7 @@ from dannet_core.training.checkpoint import Checkpoints
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.data_identity import identify
 from dannet_core.training.distributed import Processes
+from dannet_core.training.missing_classes import label_missing_classes
 from dannet_core.training.run_files import check_run_folder
 from dannet_core.training.start_labels import label_days
 from dannet_core.training.step_inputs import Cropper, StepInputs, pair_samples, source_samples
@@ -150,12 +151,19 @@ def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
         pairs = open_pairs(TARGET_SET, config.data.target, config.data.pairs)
     if config.data.source is not None:
         source = open_data_set(SOURCE_SET, config.data.source, config.data.source_split, classes=classes)
+        if mode == "train" and config.beyond.missing_classes:
+            _may_write(config)
+            source = label_missing_classes(config, source, processes)
     elif mode == "train":
-        check_run_folder(config, Checkpoints(config.run_dir / "checkpoints", 1).newest() is not None)
+        _may_write(config)
         source = label_days(config, pairs, classes, processes)
     else:
         raise SettingsError("data.source is required: root of the labelled day images, laid out as Cityscapes")
     return Feed(config, source, pairs, processes)
+
+
+def _may_write(config: TrainConfig) -> None:
+    check_run_folder(config, Checkpoints(config.run_dir / "checkpoints", 1).newest() is not None)
 
 
 def class_set(config: TrainConfig) -> ClassSet:

@@ -108,7 +108,9 @@ def _check_asked(beyond: BeyondConfig) -> None:
         ("feature_classes", "all", beyond.feature_distance > 0, "feature_distance"),
     ):
         if (got := getattr(beyond, name)) != does_nothing and not asked:
-            raise SettingsError(f"beyond.{name}: got {got}, but nothing asks it: set beyond.{wanted}")
+            raise SettingsError(
+                f"beyond.{name}: got {got}, but nothing asks it: set beyond.{wanted}, or this to {does_nothing}"
+            )
 
 
 def _check(config: TrainConfig, has_teacher: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -87,7 +87,21 @@ def more_days(folder: Path, known: Collection[Path]) -> list[Sample]:
 
 
 def _write_labels(config: TrainConfig, samples: Sequence[Sample], classes: ClassSet, device: torch.device) -> None:
-    init = config.beyond.larger_teacher or config.init
+    labelled = start_labeller(config, classes, device)
+    for sample in tqdm(samples, desc="labelling day pictures", unit="file", leave=False, disable=None):
+        assert sample.label_path is not None, "these samples are made with a place for their labels"
+        sample.label_path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(sample.label_path, labelled(sample.read_image()))
+
+
+def start_labeller(config: TrainConfig, classes: ClassSet, device: torch.device) -> Callable[[Rgb], Labels]:
+    """What ``init`` or the larger teacher is certain of in a picture, as `certain_labels`; read once.
+
+    Raises:
+        SettingsError: there is no ``init``, or it has other classes.
+        ModelFileError: it cannot be read.
+    """
+    init, beyond = config.beyond.larger_teacher or config.init, config.beyond
     if init is None:
         raise SettingsError(
             "data.source is required: root of the labelled day images, laid out as Cityscapes; or init: a model that "
@@ -95,13 +109,8 @@ def _write_labels(config: TrainConfig, samples: Sequence[Sample], classes: Class
         )
     require_same_classes(load_metadata(init).classes, classes, "data.classes")
     net = load_weights(init).to(device)
-    for sample in tqdm(samples, desc="labelling day pictures", unit="file", leave=False, disable=None):
-        assert sample.label_path is not None, "these samples are made with a place for their labels"
-        sample.label_path.parent.mkdir(parents=True, exist_ok=True)
-        rgb, beyond = sample.read_image(), config.beyond
-        scales = SCALES if beyond.start_views == "several" else ()
-        labels = certain_labels(net, rgb, beyond.certain_start, device, config.model.input_size, scales=scales)
-        write_png(sample.label_path, labels)
+    scales = SCALES if beyond.start_views == "several" else ()
+    return lambda rgb: certain_labels(net, rgb, beyond.certain_start, device, config.model.input_size, scales=scales)
 
 
 @torch.no_grad()

@@ -86,11 +86,14 @@ def test_every_row_changes_what_its_title_says_and_nothing_else(photographs):
     assert changed(photographs, "without_darkening", "beyond") == {"beyond.darkening": 0.0}
     assert changed(photographs, "without_mixing", "beyond") == {"beyond.mixing": 0.0, "beyond.one_batch": False}
     assert changed(photographs, "source_alone", "without_teacher") == {"beyond.darkening": 0.0}
+    assert changed(photographs, "statistics_of_crops", "beyond") == {"beyond.statistics_of": "source"}
     assert changed(photographs, "with_masking", "beyond") == {"beyond.masking": 1.0}
     assert changed(photographs, "without_labels", "beyond") == {}
     trained = [row for row in photographs.ROWS if row.model_of is None and row.labelled and row.pretrained]
     configurations = [json.dumps(configuration(photographs, row), sort_keys=True) for row in trained]
-    assert len(set(configurations)) == len(trained) == 21
+    assert len(set(configurations)) == len(trained) == 22
+    identities = [photographs.configuration(row) for row in photographs.ROWS]
+    assert len(set(identities)) == len(identities)
 
 
 def test_no_row_is_in_both_tables(photographs):
@@ -113,7 +116,19 @@ def test_a_record_goes_on_row_by_row_and_what_it_holds_is_not_run_again(photogra
     assert [(row.key, seed) for row, seed in photographs.jobs(rows, [4, 7], again)[0]] == [
         ("beyond", 4), ("full", 7), ("beyond", 7),
     ]  # fmt: skip
-    assert again.to_plain()["scores"]["full"] == {"4": {"night": {"miou_percent": 20.0}}}
+    kept = again.to_plain()["scores"]["full"]["4"]
+    assert kept == {"night": {"miou_percent": 20.0}, "configuration": photographs.configuration(first[1][0])}
+
+
+def test_a_row_that_is_configured_otherwise_by_now_is_run_again(photographs, tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    rows = {row.key: row for row in photographs.ROWS}
+    record = photographs.Record(path, SETTING)
+    for key in ("source_only", "full", "beyond"):
+        record.add(rows[key], 0, {"night": {"miou_percent": 20.0}})
+    monkeypatch.setitem(photographs.PRESETS["beyond"], "beyond.teacher", 0.9)
+    again = photographs.Record(path, SETTING)
+    assert [key for key in ("source_only", "full", "beyond") if again.has(rows[key], 0)] == ["source_only", "full"]
 
 
 def test_scores_of_another_start_are_not_added_to(photographs, tmp_path):
@@ -209,7 +224,8 @@ def test_rows_are_trained_measured_and_not_run_twice(program, tiny, tmp_path, mo
     for row in record["scores"].values():
         for when in ("night", "day"):
             assert 0 <= row["5"][when]["miou_percent"] <= row["5"][when]["pixel_accuracy_percent"] <= 100
-    metadata = load_metadata(tmp_path / "runs/seed_5/beyond/last.safetensors")
+    folder = next((tmp_path / "runs/seed_5").glob("beyond-*"))
+    metadata = load_metadata(folder / "last.safetensors")
     assert metadata.input_size == (64, 96)
     assert "1 steps of batch 2, lr 0.0004, preset beyond, seed 5" in metadata.source
     assert "| w/o class mixing |  | not run |" in (tmp_path / "page.md").read_text()

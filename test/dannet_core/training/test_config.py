@@ -65,10 +65,12 @@ def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none(
     assert (beyond.beyond.darkening, beyond.beyond.one_batch, beyond.beyond.statistics) == (0.75, True, 30)
     assert (beyond.crop.of_input_size, paper.crop.of_input_size) == (True, False)
     assert (paper.beyond.darkening, paper.beyond.one_batch, paper.beyond.statistics) == (0, False, 0)
-    assert (beyond.beyond.blend, beyond.beyond.blend_least) == (5, 0.7)
+    assert (beyond.beyond.blend, beyond.beyond.blend_least, beyond.beyond.blend_most) == (5, 0.55, 0.55)
+    assert (beyond.beyond.statistics_of, beyond.beyond.missing_classes) == ("whole", True)
+    assert (paper.beyond.statistics_of, paper.beyond.missing_classes) == ("source", False)
     for one in (beyond, paper):
         assert (one.beyond.distillation, one.beyond.feature_distance, one.beyond.larger_teacher) == (0, 0, None)
-        assert (one.beyond.statistics_of, one.beyond.blend_most, one.beyond.start_views) == ("source", 1.0, "one")
+        assert one.beyond.start_views == "one"
         assert one.beyond.lights == "random"
     off = (paper.beyond.teacher, paper.beyond.mixing, paper.beyond.masking, paper.beyond.blend, paper.beyond.patience)
     assert not any(off)

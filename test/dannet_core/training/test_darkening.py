@@ -118,7 +118,7 @@ def test_one_batch_trains_on_both_and_its_statistics_are_of_both(tiny_run):
             r"crop.source: got \[96, 64\], expected at most the \[64, 96\]",
         ),
         ({"beyond__statistics": 1, "optimiser__target_statistics": 1}, "statistics of day and night, or of the night"),
-        ({"beyond__statistics_of": "whole"}, "statistics_of: got whole, but nothing asks it: set beyond.statistics"),
+        ({"beyond__statistics_of": "whole"}, "whole, but nothing asks it: set beyond.statistics, .* or this to source"),
         ({"beyond__lights": "placed"}, "beyond.lights: got placed, but nothing asks it: set beyond.darkening"),
         ({"beyond__feature_classes": "moving"}, "feature_classes: got moving, but .*: set beyond.feature_distance"),
         ({"crop__of_input_size": True}, "crop.of_input_size needs model.input_size"),
