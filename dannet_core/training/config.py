@@ -221,8 +221,8 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "beyond.statistics": 30,
             "beyond.blend": 5,
             "beyond.statistics_of": "whole",
-            "beyond.blend_least": 0.55,
-            "beyond.blend_most": 0.55,
+            "beyond.blend_least": 0.7,
+            "beyond.blend_most": 0.7,
             "beyond.missing_classes": True,
         },
     }

@@ -65,7 +65,7 @@ def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none(
     assert (beyond.beyond.darkening, beyond.beyond.one_batch, beyond.beyond.statistics) == (0.75, True, 30)
     assert (beyond.crop.of_input_size, paper.crop.of_input_size) == (True, False)
     assert (paper.beyond.darkening, paper.beyond.one_batch, paper.beyond.statistics) == (0, False, 0)
-    assert (beyond.beyond.blend, beyond.beyond.blend_least, beyond.beyond.blend_most) == (5, 0.55, 0.55)
+    assert (beyond.beyond.blend, beyond.beyond.blend_least, beyond.beyond.blend_most) == (5, 0.7, 0.7)
     assert (beyond.beyond.statistics_of, beyond.beyond.missing_classes) == ("whole", True)
     assert (paper.beyond.statistics_of, paper.beyond.missing_classes) == ("source", False)
     for one in (beyond, paper):
