@@ -224,6 +224,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "beyond.blend_least": 0.7,
             "beyond.blend_most": 0.7,
             "beyond.missing_classes": True,
+            "beyond.certain_start": 0.5,
         },
     }
 )

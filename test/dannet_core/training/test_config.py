@@ -67,6 +67,7 @@ def test_the_beyond_preset_turns_the_measured_ingredients_on_and_paper_has_none(
     assert (paper.beyond.darkening, paper.beyond.one_batch, paper.beyond.statistics) == (0, False, 0)
     assert (beyond.beyond.blend, beyond.beyond.blend_least, beyond.beyond.blend_most) == (5, 0.7, 0.7)
     assert (beyond.beyond.statistics_of, beyond.beyond.missing_classes) == ("whole", True)
+    assert (beyond.beyond.certain_start, paper.beyond.certain_start) == (0.5, 0.9)
     assert (paper.beyond.statistics_of, paper.beyond.missing_classes) == ("source", False)
     for one in (beyond, paper):
         assert (one.beyond.distillation, one.beyond.feature_distance, one.beyond.larger_teacher) == (0, 0, None)
