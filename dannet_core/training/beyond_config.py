@@ -123,8 +123,8 @@ class BeyondConfig:
         0.0,
     )
     larger_teacher: Path | None = option(
-        "model file of the same classes that knows the day better than init and takes its place in distillation and "
-        "night_labels fused_guide; unset: init",
+        "model file of the same classes that knows the day better than init and takes its place in distillation, "
+        "missing_classes and night_labels fused_guide; unset: init",
         None,
     )
     feature_distance: float = option(

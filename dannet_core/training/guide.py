@@ -100,10 +100,11 @@ def make_guides(config: TrainConfig, net: DANNet, classes: ClassSet, precision: 
     beyond = config.beyond
     asks_by_day = beyond.distillation > 0 or (beyond.night_labels == "fused_guide" and beyond.teacher > 0)
     path = beyond.larger_teacher
-    if path is not None and not asks_by_day and config.data.source is not None:
+    makes_labels = beyond.missing_classes or config.data.source is None
+    if path is not None and not asks_by_day and not makes_labels:
         raise SettingsError(
             f"beyond.larger_teacher: got {path}, but nothing asks it: set beyond.distillation, e.g. to 1, or "
-            "beyond.night_labels fused_guide, or leave out data.source"
+            "beyond.night_labels fused_guide, or beyond.missing_classes, or leave out data.source"
         )
     larger = None if path is None else _load(path, classes, precision, next(net.parameters()).device)
     if not (beyond.feature_distance > 0 or (asks_by_day and larger is None)):

@@ -81,9 +81,7 @@ def _write_filled(
         write_png(target.label_path, whole)
         gained, pixels = gained + int(np.count_nonzero(whole != labels)), pixels + labels.size
     names = ", ".join(source.classes.names[class_id] for class_id in missing)
-    print(
-        f"in no label of {source}: {names}; init labels {gained / pixels:.3%} of the pixels as such", flush=True
-    )
+    print(f"in no label of {source}: {names}; init labels {gained / pixels:.3%} of the pixels as such", flush=True)
 
 
 def fill_in(labels: Labels, known: Labels, missing: Sequence[int]) -> Labels:

@@ -90,6 +90,20 @@ def test_a_resumed_run_has_its_labels_and_needs_the_model_no_more(tiny_run, with
         run_training(tiny_run(resume=True, **changes), "train")
 
 
+def test_a_larger_teacher_labels_them_in_the_place_of_the_start(tiny_run, without_buildings, start, tmp_path):
+    larger = tmp_path / "larger.safetensors"
+    net = load_weights(start)
+    with torch.no_grad():
+        net.segmentation.high_classifier.bias[BUILDING] += 1000  # whatever it sees
+    save_weights(net, larger, load_metadata(start))
+    changes = {"init": start, "data__source": without_buildings, "beyond__missing_classes": True}
+    config = tiny_run(beyond__larger_teacher=larger, optimiser__steps=1, **changes)
+    run_training(config, "train")
+    maps = [read_label_png(path, "train_ids") for path in (config.run_dir / FOLDER / SOURCE).rglob("*.png")]
+    assert maps
+    assert all((labels != 255).all() for labels in maps)
+
+
 def test_a_run_that_does_not_ask_keeps_its_labels(tiny_run, without_buildings, start):
     config = tiny_run(init=start, data__source=without_buildings, optimiser__steps=1)
     run_training(config, "train")
