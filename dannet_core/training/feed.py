@@ -40,14 +40,23 @@ class Feed:
         source: labelled samples.
         pairs: day-night pairs; empty while pre-training.
         processes: this process among all.
+        counted: the set whose labels are counted for the re-weighting; None = ``source``. The few pixels of a class
+            that its makers did not label would make it a very rare class, and the most favoured one.
 
     Attributes:
         class_shares: of the source, see `ClassShares`.
         identity: which data this is, wherever it lies.
     """
 
-    def __init__(self, config: TrainConfig, source: DataSet, pairs: Sequence[Pair], processes: Processes) -> None:
-        self.class_shares = count_class_shares(source).shares
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: DataSet,
+        pairs: Sequence[Pair],
+        processes: Processes,
+        counted: DataSet | None = None,
+    ) -> None:
+        self.class_shares = count_class_shares(counted or source).shares
         self.identity = identify(source, pairs)
         self._config = config
         self._source = source_samples(source.samples)
@@ -149,17 +158,18 @@ def open_feed(config: TrainConfig, mode: str, processes: Processes) -> Feed:
         if config.data.target is None:
             raise SettingsError("data.target is required: root of the day-night pairs, laid out as Dark Zurich")
         pairs = open_pairs(TARGET_SET, config.data.target, config.data.pairs)
+    counted = None
     if config.data.source is not None:
         source = open_data_set(SOURCE_SET, config.data.source, config.data.source_split, classes=classes)
         if mode == "train" and config.beyond.missing_classes:
             _may_write(config)
-            source = label_missing_classes(config, source, processes)
+            source, counted = label_missing_classes(config, source, processes), source
     elif mode == "train":
         _may_write(config)
         source = label_days(config, pairs, classes, processes)
     else:
         raise SettingsError("data.source is required: root of the labelled day images, laid out as Cityscapes")
-    return Feed(config, source, pairs, processes)
+    return Feed(config, source, pairs, processes, counted)
 
 
 def _may_write(config: TrainConfig) -> None:

@@ -7,6 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dannet_core.classes import CLASS_NAMES  # noqa: E402 - after the skip
+from dannet_core.data.class_shares import count_class_shares  # noqa: E402
+from dannet_core.data.registry import open_data_set  # noqa: E402
 from dannet_core.errors import DannetError, SettingsError  # noqa: E402
 from dannet_core.formats.label_palette import LABEL_IDS  # noqa: E402
 from dannet_core.formats.label_png import read_label_png  # noqa: E402
@@ -71,6 +73,8 @@ def test_a_class_that_no_label_has_is_labelled_as_the_start_is_certain(tiny_run,
         np.testing.assert_array_equal(filled[own != 255], own[own != 255])
         buildings += int((filled == BUILDING).sum())
     assert buildings > 0
+    own_shares = count_class_shares(open_data_set("cityscapes", without_buildings, "train")).shares
+    assert load_metadata(config.run_dir / "last.safetensors").class_shares == pytest.approx(own_shares)
     missing = capsys.readouterr().out.partition("in no label of cityscapes train in ")[2].partition("; init labels ")[0]
     assert "building" in missing
     assert "sky" not in missing
