@@ -26,6 +26,8 @@ from dannet_core.training.start_labels import FOLDER, start_labeller
 
 SOURCE: Final = "source"
 """Below `FOLDER`: the set's labels with those of `init` filled in."""
+LEAST_SHARE: Final = 0.001
+"""Of all pixels: a class with fewer is more likely a mistake of `init` than in the pictures, and is not filled in."""
 
 
 def label_missing_classes(config: TrainConfig, source: DataSet, processes: Processes) -> DataSet:
@@ -71,17 +73,33 @@ def _write_filled(
     config: TrainConfig, source: DataSet, filled: Sequence[Sample], missing: Sequence[int], device: torch.device
 ) -> None:
     """Write the labels, and say what they have gained."""
-    known, gained, pixels = start_labeller(config, source.classes, device), 0, 0
+    known, count = start_labeller(config, source.classes, device), len(source.classes)
+    gained, pixels = np.zeros(count, np.int64), 0
     both = list(zip(source, filled, strict=True))
     for sample, target in tqdm(both, desc="labelling missing classes", unit="file", leave=False, disable=None):
-        assert target.label_path is not None, "these samples are made with a place for their labels"
         rgb, labels = sample.read_both()
         whole = fill_in(labels, known(rgb), missing)
-        target.label_path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(target.label_path, whole)
-        gained, pixels = gained + int(np.count_nonzero(whole != labels)), pixels + labels.size
-    names = ", ".join(source.classes.names[class_id] for class_id in missing)
-    print(f"in no label of {source}: {names}; init labels {gained / pixels:.3%} of the pixels as such", flush=True)
+        gained += np.bincount(whole[whole != labels], minlength=count)
+        pixels += labels.size
+        _write(target, whole)
+    shares = {class_id: gained[class_id] / pixels for class_id in missing}
+    if too_rare := [class_id for class_id, share in shares.items() if 0 < share < LEAST_SHARE]:
+        for target in filled:
+            labels = target.read_labels()
+            _write(target, np.where(np.isin(labels, np.asarray(too_rare, np.uint8)), np.uint8(IGNORE_ID), labels))
+    names = source.classes.names
+    kept = [f"{names[class_id]} ({share:.2%})" for class_id, share in shares.items() if share >= LEAST_SHARE]
+    print(
+        f"in no label of {source}: {', '.join(names[class_id] for class_id in missing)}; labelled by init, with their "
+        f"share of all pixels: {', '.join(kept) or f'none, since none has {LEAST_SHARE:.1%}'}",
+        flush=True,
+    )
+
+
+def _write(sample: Sample, labels: Labels) -> None:
+    assert sample.label_path is not None, "these samples are made with a place for their labels"
+    sample.label_path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(sample.label_path, labels)
 
 
 def fill_in(labels: Labels, known: Labels, missing: Sequence[int]) -> Labels:

@@ -14,7 +14,7 @@ from dannet_core.formats.label_palette import LABEL_IDS  # noqa: E402
 from dannet_core.formats.label_png import read_label_png  # noqa: E402
 from dannet_core.networks.weights import load_metadata, load_weights, save_weights  # noqa: E402
 from dannet_core.pixels import read_rgb  # noqa: E402
-from dannet_core.training.missing_classes import SOURCE, fill_in  # noqa: E402
+from dannet_core.training.missing_classes import LEAST_SHARE, SOURCE, fill_in  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.start_labels import FOLDER, certain_labels  # noqa: E402
 
@@ -29,7 +29,7 @@ def start(tiny_run, tmp_path):
     path = run_training(tiny_run(run_dir=tmp_path / "pre", optimiser__steps=6, optimiser__lr=0.05), "pretrain")
     net = load_weights(path)
     with torch.no_grad():
-        net.segmentation.high_classifier.bias[BUILDING] += 0.7
+        net.segmentation.high_classifier.bias[BUILDING] += 1.5
     return save_weights(net, path, load_metadata(path))
 
 
@@ -75,9 +75,25 @@ def test_a_class_that_no_label_has_is_labelled_as_the_start_is_certain(tiny_run,
     assert buildings > 0
     own_shares = count_class_shares(open_data_set("cityscapes", without_buildings, "train")).shares
     assert load_metadata(config.run_dir / "last.safetensors").class_shares == pytest.approx(own_shares)
-    missing = capsys.readouterr().out.partition("in no label of cityscapes train in ")[2].partition("; init labels ")[0]
+    missing, _, filled_in = capsys.readouterr().out.partition("in no label of cityscapes train in ")[2].partition(";")
     assert "building" in missing
     assert "sky" not in missing
+    share = buildings / (len(pictures) * own.size)
+    assert share > LEAST_SHARE
+    assert f"share of all pixels: building ({share:.2%})" in filled_in
+
+
+def test_a_class_of_a_few_pixels_is_rather_a_mistake(tiny_run, without_buildings, start, monkeypatch, capsys):
+    monkeypatch.setattr("dannet_core.training.missing_classes.LEAST_SHARE", 0.9)
+    changes = {"init": start, "data__source": without_buildings, "beyond__missing_classes": True}
+    config = tiny_run(beyond__certain_start=CERTAIN, optimiser__steps=1, **changes)
+    run_training(config, "train")
+    folder = config.run_dir / FOLDER / SOURCE
+    for path in (without_buildings / "gtFine/train").rglob("*_labelIds.png"):
+        name = path.name.replace("_gtFine_labelIds", "_labelTrainIds")
+        as_it_was = read_label_png(path, LABEL_IDS)
+        np.testing.assert_array_equal(read_label_png(folder / path.parent.name / name, "train_ids"), as_it_was)
+    assert "share of all pixels: none, since none has 90.0%" in capsys.readouterr().out
 
 
 def test_a_resumed_run_has_its_labels_and_needs_the_model_no_more(tiny_run, without_buildings, start):
