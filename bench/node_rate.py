@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from processes import ROOT, Process, machine, stolen_s
+from processes import ROOT, Process, awake, machine, stolen_s
 
 sys.path.insert(0, str(ROOT))
 OUTPUTS = ("label", "color", "overlay", "relit", "confidence", "camera_info")
@@ -259,6 +259,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--outputs", action="append", help=f"comma-separated, of {', '.join(OUTPUTS)}; may be repeated")
     parser.add_argument("--param", action="append", default=[], help="NAME:=VALUE for the node; may be repeated")
     parser.add_argument("--camera-reliability", choices=("best_effort", "reliable"), default="best_effort")
+    parser.add_argument(
+        "--keep-awake", action="store_true", help="loops at idle priority, lest a virtual machine's cores be given away"
+    )
     parser.add_argument("--without-profile", action="store_true", help="Fast DDS as it comes, to see the difference")
     parser.add_argument("--out", type=Path, default=Path("node_rate.json"))
     parser.add_argument("--role", choices=("camera", "watch"), help=argparse.SUPPRESS)
@@ -279,7 +282,7 @@ def main() -> None:
         os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
     facts, runs = machine(), []
     for outputs in sets:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, awake(arguments.keep_awake):
             model = arguments.model or fast_model(Path(folder) / "fast.onnx", *arguments.input_size)
             runs.append(run(arguments, outputs, model, Path(folder)))
             print(json.dumps(runs[-1], indent=1))
@@ -287,6 +290,7 @@ def main() -> None:
     settings |= {"model": arguments.model.name if arguments.model else f"fast graph {tuple(arguments.input_size)}"}
     settings |= {"image": arguments.image.name if arguments.image else "seeded gradient 1920x1080"}
     settings |= {"fastdds_profile": not arguments.without_profile, "camera_reliability": arguments.camera_reliability}
+    settings |= {"keep_awake": arguments.keep_awake}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"machine": facts, "settings": settings, "runs": runs}, indent=1) + "\n")
     return None
