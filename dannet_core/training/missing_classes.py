@@ -18,11 +18,11 @@ from tqdm import tqdm
 from dannet_core.classes import IGNORE_ID
 from dannet_core.data.class_shares import count_class_shares
 from dannet_core.data.sample import TRAIN_IDS, DataSet, Sample
-from dannet_core.errors import DataSetError, SettingsError
-from dannet_core.pixels import Labels, write_png
+from dannet_core.errors import SettingsError
+from dannet_core.pixels import Labels
 from dannet_core.training.config import TrainConfig
 from dannet_core.training.distributed import Processes
-from dannet_core.training.start_labels import FOLDER, start_labeller
+from dannet_core.training.start_labels import FOLDER, check_labels_are_there, start_labeller, write_labels
 
 SOURCE: Final = "source"
 """Below `FOLDER`: the set's labels with those of `init` filled in."""
@@ -63,9 +63,7 @@ def label_missing_classes(config: TrainConfig, source: DataSet, processes: Proce
     if processes.is_first and not config.resume:
         _write_filled(config, source, filled, missing, processes.device)
     processes.any(False)
-    for target in filled:
-        if target.label_path is None or not target.label_path.is_file():
-            raise DataSetError(f"{target.label_path}: the labels that this run began with are gone: start anew")
+    check_labels_are_there(filled)
     return DataSet(source.name, source.split, folder, tuple(filled), source.classes)
 
 
@@ -81,12 +79,12 @@ def _write_filled(
         whole = fill_in(labels, known(rgb), missing)
         gained += np.bincount(whole[whole != labels], minlength=count)
         pixels += labels.size
-        _write(target, whole)
+        write_labels(target, whole)
     shares = {class_id: gained[class_id] / pixels for class_id in missing}
     if too_rare := [class_id for class_id, share in shares.items() if 0 < share < LEAST_SHARE]:
         for target in filled:
             labels = target.read_labels()
-            _write(target, np.where(np.isin(labels, np.asarray(too_rare, np.uint8)), np.uint8(IGNORE_ID), labels))
+            write_labels(target, np.where(np.isin(labels, np.asarray(too_rare, np.uint8)), np.uint8(IGNORE_ID), labels))
     names = source.classes.names
     kept = [f"{names[class_id]} ({share:.2%})" for class_id, share in shares.items() if share >= LEAST_SHARE]
     print(
@@ -94,12 +92,6 @@ def _write_filled(
         f"share of all pixels: {', '.join(kept) or f'none, since none has {LEAST_SHARE:.1%}'}",
         flush=True,
     )
-
-
-def _write(sample: Sample, labels: Labels) -> None:
-    assert sample.label_path is not None, "these samples are made with a place for their labels"
-    sample.label_path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(sample.label_path, labels)
 
 
 def fill_in(labels: Labels, known: Labels, missing: Sequence[int]) -> Labels:

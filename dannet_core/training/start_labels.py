@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -56,9 +56,7 @@ def label_days(config: TrainConfig, pairs: Sequence[Pair], classes: ClassSet, pr
     if processes.is_first and not config.resume:
         _write_labels(config, labelled, classes, processes.device)
     processes.any(False)
-    for sample in labelled:
-        if sample.label_path is None or not sample.label_path.is_file():
-            raise DataSetError(f"{sample.label_path}: the labels that this run began with are gone: start anew")
+    check_labels_are_there(labelled)
     return DataSet("start-labels", "train", folder, tuple(labelled), classes)
 
 
@@ -89,9 +87,25 @@ def more_days(folder: Path, known: Collection[Path]) -> list[Sample]:
 def _write_labels(config: TrainConfig, samples: Sequence[Sample], classes: ClassSet, device: torch.device) -> None:
     labelled = start_labeller(config, classes, device)
     for sample in tqdm(samples, desc="labelling day pictures", unit="file", leave=False, disable=None):
-        assert sample.label_path is not None, "these samples are made with a place for their labels"
-        sample.label_path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(sample.label_path, labelled(sample.read_image()))
+        write_labels(sample, labelled(sample.read_image()))
+
+
+def write_labels(sample: Sample, labels: Labels) -> None:
+    """Write a sample's label map where it has its place."""
+    assert sample.label_path is not None, "these samples are made with a place for their labels"
+    sample.label_path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(sample.label_path, labels)
+
+
+def check_labels_are_there(samples: Iterable[Sample]) -> None:
+    """For a resumed run, which keeps the labels that it began with.
+
+    Raises:
+        DataSetError: a file is gone.
+    """
+    for sample in samples:
+        if sample.label_path is None or not sample.label_path.is_file():
+            raise DataSetError(f"{sample.label_path}: the labels that this run began with are gone: start anew")
 
 
 def start_labeller(config: TrainConfig, classes: ClassSet, device: torch.device) -> Callable[[Rgb], Labels]:
