@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from dannet_core.inference.compiled.pictures import (
 )
 from dannet_core.inference.compiled.scores import to_scores
 from dannet_core.inference.compiled.threads import BandThreads
+from dannet_core.inference.compiled.whole_ratio import averages, shrink_wholly, whole_ratio
 from dannet_core.inference.output_job import Made, OutputJob, Outputs
 from dannet_core.inference.postprocess import Floats, at_least_two, not_finite
 from dannet_core.inference.preprocess import preprocess
@@ -82,12 +84,7 @@ class CompiledOutputs:
         if not shrinks_faster(camera, size, resize):
             return preprocess(camera.to_rgb(), size, resize)
         image = np.empty((1, 3, *size), np.float32)
-        layout, how = make_layout(camera), make_how(camera.size, size)
-
-        def shrink(first: int, last: int) -> None:
-            shrink_rows(camera.data, layout, how, NORMALIZED, image[0], (first, last))
-
-        self._threads.run(shrink, size[0])
+        self._threads.run(_shrinking(camera, size, image[0]), size[0])
         return image
 
     def denormalize(self, image: Floats) -> Rgb:
@@ -159,6 +156,16 @@ class _Part:
             picture = (self._picture.data, self._picture.step)
             shares = np.float32(1.0 - self._job.alpha), np.float32(self._job.alpha)
             blend_rows(picture, rows.start, colors, shares, self._outputs["overlay"][rows])
+
+
+def _shrinking(camera: CameraImage, size: tuple[int, int], image: Floats) -> Callable[[int, int], None]:
+    """What writes some rows of ``image``."""
+    layout, ratio = make_layout(camera), whole_ratio(camera.size, size)
+    if ratio is not None:
+        table = averages(int(ratio[0] * ratio[1]))
+        return lambda first, last: shrink_wholly(camera.data, layout, ratio, table, image, (first, last))
+    how = make_how(camera.size, size)
+    return lambda first, last: shrink_rows(camera.data, layout, how, NORMALIZED, image, (first, last))
 
 
 def _scores(logits: Floats, job: OutputJob) -> tuple[Floats, Labels]:

@@ -44,8 +44,10 @@ class BandThreads:
         try:
             take_parts()
         finally:
-            wait(helpers)
-        for helper in helpers:
+            # One that is still waking, on a core that slept, would find nothing left.
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)
+        for helper in begun:
             helper.result()
 
     def close(self) -> None:

@@ -196,6 +196,17 @@ def test_a_failure_in_any_part_is_raised_after_all_threads_have_stopped():
     threads.close()
 
 
+def test_a_thread_that_has_not_woken_is_not_waited_for():
+    threads, done, release = BandThreads(2), [], threading.Event()
+    threads._pool.submit(release.wait, 60)
+    threads.run(lambda first, last: done.append((first, last)), 8)
+    assert sorted(done) == [(first, first + 1) for first in range(8)]
+    release.set()
+    threads.run(lambda first, last: done.append((first, last)), 8)
+    assert len(done) == 16
+    threads.close()
+
+
 def test_numpy_takes_over_where_numba_cannot_be_imported_or_is_switched_off(monkeypatch):
     logits, wanted = logits_of("regions", (9, 12)), job((72, 96), colormap=CITYSCAPES.colormap)
     expected = NumpyOutputs().make(logits, wanted)
