@@ -18,6 +18,8 @@ from reproduction_rows import CONFIGS, INGREDIENTS, PHOTOGRAPHS_TABLE_4, SOURCE_
 from reproduction_runs import Runs, machine
 
 from dannet_core.atomic_files import write_whole
+from dannet_core.networks.public_checkpoints import PublicFiles, read_public
+from dannet_core.networks.weights import SUFFIX, read_tensors
 from dannet_core.settings import parse, to_plain
 from dannet_core.training.config import PRESETS, TrainConfig
 
@@ -53,7 +55,7 @@ class Setting:
     def to_plain(self) -> dict[str, Any]:
         """For JSON, without places: the same files may lie elsewhere."""
         return {
-            "weights_sha256": hashlib.sha256(self.weights.read_bytes()).hexdigest(),
+            "weights_sha256": _tensors(self.weights),
             "data_sha256": _names_and_sizes(self.data),
             "input_size": list(self.input_size),
             "train_arguments": list(self.train_arguments),
@@ -151,7 +153,7 @@ class Photographs:
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(bound, json.dumps(setting).encode())
-        if self._start.suffix != ".safetensors":
+        if self._start.suffix != SUFFIX:
             self._start = self._folder / "start.safetensors"
             if not self._start.is_file():
                 which = ("--arch", "efficientvit", "--backbone", "b0", "--segmentation", self._setting.weights)
@@ -226,6 +228,19 @@ def _differing(value: Any, default: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: one for key, one in value.items() if one != default[key]}
+
+
+def _tensors(weights: Path) -> str:
+    """Of names and values: the same whether imported already or as its authors' file."""
+    if weights.suffix == SUFFIX:
+        state = read_tensors(weights)
+    else:
+        state = read_public("efficientvit", PublicFiles(str(weights)), "b0")[0].state_dict()
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _names_and_sizes(folder: Path) -> str:

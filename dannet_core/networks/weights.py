@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ SUFFIX = ".safetensors"
 DISCRIMINATOR_KEY = "dannet_discriminator.num_classes"
 DISCRIMINATOR_WIDTH_KEY = "dannet_discriminator.width"
 PARTS = ("relighting", "segmentation")
+_METADATA = "__metadata__"
 
 
 def save_weights(net: DANNet, path: str | Path, metadata: ModelMetadata) -> Path:
@@ -224,9 +226,25 @@ def _write(state: Mapping[str, Tensor], path: Path, header: dict[str, str]) -> P
     with whole_file(path) as partial:
         try:
             save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, partial, header)
+            _put_in_order(partial)
         except SafetensorError as error:
             raise OutputError(f"{path}: cannot write: {one_line(error)}") from error
     return path
+
+
+def _put_in_order(file: Path) -> None:
+    """Sort the metadata, which safetensors writes as it comes: the same weights are the same bytes then."""
+    with file.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        written = stream.read(size)
+        parts = json.loads(written)
+        parts[_METADATA] = dict(sorted(parts[_METADATA].items()))
+        # The metadata comes first, as safetensors puts it; what it pads with stays behind.
+        names = [_METADATA, *(name for name in parts if name != _METADATA)]
+        text = json.dumps({name: parts[name] for name in names}, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:
+            stream.seek(8)
+            stream.write(text.ljust(size))
 
 
 def one_line(error: BaseException) -> str:

@@ -12,10 +12,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install torch")
 pytest.importorskip("timm", reason="the backbone is timm's: pip install timm")
 
-from dannet_core.data.toy_city import DataSetCounts, write_data_set  # noqa: E402 - after the skips
+from safetensors.torch import save_file  # noqa: E402 - after the skips
+
+from dannet_core.data.toy_city import DataSetCounts, write_data_set  # noqa: E402
 from dannet_core.metadata import ModelMetadata  # noqa: E402
 from dannet_core.networks import build_dannet  # noqa: E402
-from dannet_core.networks.weights import load_metadata, save_weights  # noqa: E402
+from dannet_core.networks.weights import load_metadata, read_tensors, save_weights  # noqa: E402
 from dannet_core.settings import parse, to_plain  # noqa: E402
 from dannet_core.training.config import PRESETS, TrainConfig  # noqa: E402
 
@@ -139,6 +141,18 @@ def test_scores_of_another_start_are_not_added_to(photographs, tmp_path):
     path.write_text('{"rows": []}')
     with pytest.raises(RuntimeError, match="expected a record of this program"):
         photographs.Record(path, SETTING)
+
+
+def test_the_same_tensors_are_the_same_start_whatever_else_the_file_says(photographs, tiny, tmp_path):
+    def identity(weights):
+        return photographs.Setting(weights, tiny.data, (64, 96)).to_plain()["weights_sha256"]
+
+    state = read_tensors(tiny.weights)
+    save_file(state, tmp_path / "other.safetensors", {"said": "otherwise"})
+    assert identity(tmp_path / "other.safetensors") == identity(tiny.weights)
+    name = next(iter(state))
+    save_file(state | {name: state[name] + 1}, tmp_path / "other.safetensors")
+    assert identity(tmp_path / "other.safetensors") != identity(tiny.weights)
 
 
 def test_the_same_pictures_are_the_same_data_whatever_runs_leave_beside_them(photographs, tiny):

@@ -42,6 +42,11 @@ def test_a_network_comes_back_with_its_weights_metadata_and_frozen_parts(net, sa
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
+def test_the_same_weights_are_the_same_bytes(net, saved, tmp_path):
+    again = save_weights(net, tmp_path / "again.safetensors", METADATA)
+    assert again.read_bytes() == saved.read_bytes()
+
+
 def test_loaded_weights_do_not_depend_on_the_file(saved, tmp_path):
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(saved.read_bytes())
