@@ -69,8 +69,9 @@ def _run(rclpy: Any, arguments: list[str], stop: threading.Event) -> int:
 
 
 def _serve(rclpy: Any, stop: threading.Event) -> int:
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException
 
+    from dannet_ros.frame_executor import make_executor
     from dannet_ros.lifecycle_node import NightSegNode
     from dannet_ros.memory import keep_freed_buffers
 
@@ -80,7 +81,7 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
     with _one_line_errors():  # e.g. security asked for and not there
         node = NightSegNode(stopping=stop)
-    executor = SingleThreadedExecutor()
+    executor = make_executor()
     executor.add_node(node)
     code = 0
     try:

@@ -74,10 +74,10 @@ class Rig:
 
     def __init__(self, name: str, parameters: dict[str, Any]) -> None:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
         from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+        from dannet_ros.frame_executor import make_executor
         from dannet_ros.lifecycle_node import NightSegNode
 
         self.sensor_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -85,7 +85,7 @@ class Rig:
         self.node = NightSegNode(parameter_overrides=overrides, cli_args=["--ros-args", "-r", f"__node:={name}"])
         self.other = rclpy.create_node("camera_and_listener")
         self.came: dict[str, list[Any]] = defaultdict(list)
-        self._executor = SingleThreadedExecutor()
+        self._executor = make_executor()
         for node in (self.node, self.other):
             self._executor.add_node(node)
 
