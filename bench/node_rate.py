@@ -24,6 +24,8 @@ from processes import ROOT, Process, awake, machine, stolen_s
 sys.path.insert(0, str(ROOT))
 OUTPUTS = ("label", "color", "overlay", "relit", "confidence", "camera_info")
 FRAME_ID = "bench_camera"
+LAUNCHED = {"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")}
+"""What `night_seg.launch.py` sets for the node alone."""
 SETTLE_S = 1.5
 PATIENCE_S = 900.0  # an engine may have to be built first
 
@@ -163,7 +165,8 @@ def run(arguments: argparse.Namespace, outputs: list[str], model: Path, folder: 
     watcher = Process(
         [*me, "--role", "watch", "--outputs", ",".join(outputs), "--out", str(folder / "watch")], folder / "w"
     )
-    node = Process([sys.executable, "-m", "dannet_ros.node", *node_arguments(arguments, model)], folder / "n")
+    command = [sys.executable, "-m", "dannet_ros.node", *node_arguments(arguments, model)]
+    node = Process(command, folder / "n", **LAUNCHED)
     children = [watcher, node]
     try:
         wait_until_active(folder / "watch.live", node, folder / "n")

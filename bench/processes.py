@@ -19,10 +19,17 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Process:
     """A child process with its CPU and memory."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, **environment: str) -> None:
         self._log = log.open("w")
         # In a session of its own: a terminal's Ctrl-C is for the bench, which ends its children in order.
-        self._child = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=self._log, start_new_session=True)
+        self._child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            env=os.environ | environment,
+        )
         self.pid = self._child.pid
 
     def cpu_s(self) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from node_rate import fast_model, node_arguments, wait_until_active
+from node_rate import LAUNCHED, fast_model, node_arguments, wait_until_active
 from processes import ROOT, Process, machine
 
 WARM_UP_SHARE = 0.1
@@ -109,7 +109,7 @@ def drive(arguments: argparse.Namespace, model: Path, folder: Path, seconds: flo
     children = [Process([*script, *outputs], folder / "w")]
     try:
         command = [sys.executable, "-m", "dannet_ros.node", *node_arguments(arguments, model)]
-        node = Process(command, folder / "n")
+        node = Process(command, folder / "n", **LAUNCHED)
         children.append(node)
         wait_until_active(live, node, folder / "n")
         camera = ["--role", "camera", "--rate", str(arguments.rate), "--seconds", str(seconds)]

@@ -76,6 +76,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
     parameters = {name: given[name] for name in ("model", "engine_cache", "image_transport") if given[name]}
     parameters |= {"threads": int(given["threads"])} if given["threads"] else {}
     environment = {PROFILE_VARIABLE: os.environ.get(PROFILE_VARIABLE, str(CONFIG / "fastdds.xml"))}
+    # Pictures in memory pages of 2 MB.
+    pages = {"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")}
     segmentation = Node(
         package="dannet_ros",
         executable="night_seg",
@@ -84,7 +86,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         parameters=[given["params_file"], parameters | {"use_sim_time": given["use_sim_time"] == "true"}],
         remappings=[("image", image), ("camera_info", camera_info)],
         arguments=["--ros-args", "--log-level", given["log_level"]],
-        additional_env=environment,
+        additional_env=environment | pages,
         output="screen",
         respawn=given["respawn"] == "true",
         respawn_delay=2.0,
