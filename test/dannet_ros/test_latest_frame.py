@@ -80,3 +80,19 @@ def test_accounts_for_every_frame_under_a_fast_writer() -> None:
     assert taken == sorted(set(taken)), "in order, none twice"
     assert taken[-1] == 19_999
     assert len(taken) + mailbox.replaced == mailbox.received == 20_000
+
+
+def test_frames_that_nobody_waited_for_leave_nothing_behind() -> None:
+    mailbox: LatestFrame[int] = LatestFrame()
+    for frame in range(100):
+        mailbox.put(frame)
+        assert mailbox.take_waiting() == frame
+        mailbox.put(frame)
+        mailbox.discard()
+        mailbox.put(frame)
+        mailbox.put(frame + 1)
+        assert mailbox.take(0.0) == frame + 1
+    assert mailbox._arrivals.qsize() == 0
+    assert mailbox.take(0.0) is None
+    mailbox.put(7)
+    assert mailbox.take(0.0) == 7
