@@ -46,6 +46,7 @@ class FrameExecutor(SingleThreadedExecutor):  # type: ignore[misc]  # rclpy has 
     def __init__(self, *, context: Any = None) -> None:
         """Wait for nothing yet; ``context``: rclpy's, None = the default one."""
         self._entities: _Entities | None = None
+        self._changed = self._found_after = object()
         self._events_due_s = 0.0
         super().__init__(context=context)
 
@@ -85,7 +86,9 @@ class FrameExecutor(SingleThreadedExecutor):  # type: ignore[misc]  # rclpy has 
 
     def _wait_for_all(self, timeout_s: float) -> _Ready:
         entities = self._entities
-        if entities is None:
+        if entities is None or self._found_after is not self._changed:
+            # Before they are looked for: what another thread changes meanwhile is looked for once more.
+            self._found_after = self._changed
             entities = self._entities = _Entities(self.get_nodes(), (self._guard, self._sigint_gc), self._context)
             self._events_due_s = 0.0
         ready = entities.wait(min(timeout_s, max(0.0, self._events_due_s - time.monotonic())))
@@ -116,7 +119,7 @@ class FrameExecutor(SingleThreadedExecutor):  # type: ignore[misc]  # rclpy has 
         return bool(super().shutdown(timeout_sec))
 
     def _forget(self) -> None:
-        self._entities = None
+        self._changed, self._entities = object(), None
 
     def _serve_others(self) -> None:
         while not self._is_shutdown:

@@ -128,6 +128,22 @@ def test_what_is_made_or_destroyed_later_is_noticed(spun):
     assert later == [4]
 
 
+def test_what_another_thread_makes_while_all_are_looked_for_is_noticed_too(spun, monkeypatch):
+    came, look = [], frame_executor._Entities
+
+    def look_and_make(*arguments: Any) -> Any:
+        found = look(*arguments)
+        monkeypatch.setattr(frame_executor, "_Entities", look)
+        spun.node.create_subscription(Float32, "number", lambda message: came.append(message.data), QOS)
+        return found
+
+    monkeypatch.setattr(frame_executor, "_Entities", look_and_make)
+    spun.executor.wake()
+    spun.until(lambda: spun.publisher.get_subscription_count() > 0)
+    spun.send(1)
+    spun.until(lambda: bool(came))
+
+
 def test_one_destroyed_by_another_ones_callback_is_passed_over(spun):
     came, made = [], []
 
