@@ -64,7 +64,7 @@ def _add_columns(rows: Any, channels: Any, count: Any, out: Any) -> None:
 @compiled(types.void(GIVEN_BYTES, types.UniTuple(types.uintp, 5), types.UniTuple(types.uintp, 2), FLOAT_ROWS, VOLUME,
                      types.UniTuple(types.int64, 2)))  # fmt: skip
 def shrink_wholly(data: Any, layout: Any, ratio: Any, table: Any, image: Any, which: Any) -> None:
-    """Write some rows of a network's input, the bits of `shrink_rows`, in a third of the time.
+    """Write some rows of a network's input, the bits of `shrink_rows`, in half the time.
 
     Args:
         data: bytes of a picture.
