@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dannet_core.cli.main import main
-from dannet_core.networks import build_dannet, hub, load_weights
+from dannet_core.networks import build_dannet, load_weights, public_checkpoints
 from dannet_core.networks.official import released_key
 from dannet_core.networks.weights import load_metadata
 
@@ -23,7 +23,8 @@ def checkpoint(tmp_path_factory):
 
 def test_efficientvit_is_imported_from_a_file_or_the_hub(checkpoint, tmp_path, capsys, monkeypatch):
     path, net = checkpoint
-    monkeypatch.setattr(hub, "local_file", {"hf://a/b/b0.pt": path, str(path): path}.__getitem__)
+    files = {"hf://a/b/b0.pt": path, str(path): path}
+    monkeypatch.setattr(public_checkpoints, "local_file", files.__getitem__)
     for name, width in ((str(path), 0), ("hf://a/b/b0.pt", 8)):
         out = tmp_path / f"{width}.safetensors"
         arguments = ["--arch", "efficientvit", "--backbone", "b0", "--segmentation", name, "--out", str(out)]
