@@ -3,7 +3,7 @@
 Whenever anything comes, rclpy's own looks at every entity of the node in Python, twice a message: 2 ms in which it
 holds the lock that the frame in work needs. Here what the entities are is remembered, messages and timers go to their
 callbacks at once, and QoS events, two thirds of all entities, are looked for ten times a second. Services and the rest
-are left to rclpy's executor.
+are left to rclpy's executor. Timers and events wait for the frame in work, which they would hold up by milliseconds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ SWITCH: Final = "DANNET_EXECUTOR"
 """Environment variable: ``rclpy`` keeps to rclpy's executor, e.g. to compare with."""
 EVENTS_S: Final = 0.1
 """How long a QoS event may wait."""
+PATIENCE_S: Final = 0.025
+"""How long timers and events that are due wait for the frame in work."""
+_STEP_S: Final = 0.003
+"""How often it is looked for the frame's end meanwhile."""
 _INSIDE: Final = (
     "_guard", "_sigint_gc", "_context", "_is_shutdown", "_tasks", "_take_subscription", "_take_timer",
 )  # fmt: skip
@@ -43,8 +47,15 @@ _NOTHING: Final = _Ready([], [], others=False)
 class FrameExecutor(SingleThreadedExecutor):  # type: ignore[misc]  # rclpy has no types everywhere
     """Like rclpy's SingleThreadedExecutor, for a node whose messages matter most."""
 
-    def __init__(self, *, context: Any = None) -> None:
-        """Wait for nothing yet; ``context``: rclpy's, None = the default one."""
+    def __init__(self, frame_in_work: Callable[[], bool] = lambda: False, *, context: Any = None) -> None:
+        """Wait for nothing yet.
+
+        Args:
+            frame_in_work: whether there is a frame that timers and events are to wait for.
+            context: rclpy's, None = the default one.
+        """
+        self._frame_in_work = frame_in_work
+        self._due_since_s: float | None = None
         self._entities: _Entities | None = None
         self._changed = self._found_after = object()
         self._events_due_s = 0.0
@@ -91,11 +102,27 @@ class FrameExecutor(SingleThreadedExecutor):  # type: ignore[misc]  # rclpy has 
             self._found_after = self._changed
             entities = self._entities = _Entities(self.get_nodes(), (self._guard, self._sigint_gc), self._context)
             self._events_due_s = 0.0
+        waited = self._due_since_s is not None
+        if waited and self._are_to_wait(time.monotonic()):
+            return entities.wait(min(timeout_s, _STEP_S), with_timers=False)
         ready = entities.wait(min(timeout_s, max(0.0, self._events_due_s - time.monotonic())))
-        if time.monotonic() < self._events_due_s:
+        now_s = time.monotonic()
+        events = now_s >= self._events_due_s
+        if (events or ready.timers) and not waited and self._are_to_wait(now_s):
+            return ready._replace(timers=[])
+        if not events:
             return ready
-        self._events_due_s = time.monotonic() + EVENTS_S
+        self._events_due_s = now_s + EVENTS_S
         return ready._replace(others=entities.has_events() or ready.others)
+
+    def _are_to_wait(self, now_s: float) -> bool:
+        """Whether timers and events, some of which are due, wait for the frame in work."""
+        if self._due_since_s is None:
+            self._due_since_s = now_s
+        if self._frame_in_work() and now_s < self._due_since_s + PATIENCE_S:
+            return True
+        self._due_since_s = None
+        return False
 
     def wake(self) -> None:
         """See `rclpy.executors.Executor.wake`: a node calls it when its entities have changed."""
@@ -155,13 +182,13 @@ class _Entities:
     def __del__(self) -> None:
         self._held.close()
 
-    def wait(self, timeout_s: float) -> _Ready:
+    def wait(self, timeout_s: float, with_timers: bool = True) -> _Ready:
         """Wait for anything but events."""
         wait_set = self._wait_set
         wait_set.clear_entities()
         for add, entities in (
             (wait_set.add_subscription, self._subscriptions),
-            (wait_set.add_timer, self._timers),
+            (wait_set.add_timer, self._timers if with_timers else []),
             (wait_set.add_client, self._clients),
             (wait_set.add_service, self._services),
             (wait_set.add_guard_condition, self._guards),
@@ -224,11 +251,15 @@ def _run(execute: Callable[[], Any] | None) -> None:
             execute().send(None)
 
 
-def make_executor() -> SingleThreadedExecutor:
-    """A `FrameExecutor`; rclpy's own where that is asked for, or where it is not laid out as is known here."""
+def make_executor(frame_in_work: Callable[[], bool] = lambda: False) -> SingleThreadedExecutor:
+    """A `FrameExecutor`; rclpy's own where that is asked for, or where it is not laid out as is known here.
+
+    Args:
+        frame_in_work: see `FrameExecutor`.
+    """
     if os.environ.get(SWITCH) == "rclpy" or not works_here():
         return SingleThreadedExecutor()
-    return FrameExecutor()
+    return FrameExecutor(frame_in_work)
 
 
 @cache

@@ -91,6 +91,11 @@ class LatestFrame(Generic[_Item]):
         return self._closed
 
     @property
+    def busy(self) -> bool:
+        """Whether a frame is waiting or in work."""
+        return self._in_hand or self._item is not None
+
+    @property
     def received(self) -> int:
         """How many frames were put in."""
         return self._received

@@ -53,6 +53,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         hung: a worker thread was left behind in a driver call; only ending the process gets rid of it.
         gave_up: the worker hangs for good, the GPU is lost, or the model cannot be opened again: only a new process
             may help.
+        on_opened: called when a model has been opened, and its topics with it.
     """
 
     def __init__(self, stopping: threading.Event | None = None, **node_arguments: Any) -> None:
@@ -62,6 +63,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.quiet = False
         self.hung = False
         self.gave_up = False
+        self.on_opened: Callable[[], None] = lambda: None
         self._session: Session | None = None
         self._input: CameraInput | None = None
         self._priority = RealtimePriority()
@@ -87,6 +89,11 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         session = self._session
         return {} if session is None else session.counts | {"received": session.received}
 
+    @property
+    def frame_in_work(self) -> bool:
+        """Whether a frame is waiting, in work or being published."""
+        return self._session is not None and self._session.frame_in_work
+
     def autostart(self) -> bool:
         """Configure and activate; False with `failure` set, and nothing logged, when that does not work."""
         self.quiet = True
@@ -111,6 +118,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
                 self.get_logger().error(f"cannot configure: {self.failure}")
             return TransitionCallbackReturn.FAILURE
         self._announce()
+        self.on_opened()
         return super().on_configure(state)
 
     @_named_errors

@@ -73,7 +73,7 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
 
     from dannet_ros.frame_executor import make_executor
     from dannet_ros.lifecycle_node import NightSegNode
-    from dannet_ros.memory import keep_freed_buffers
+    from dannet_ros.memory import Garbage, keep_freed_buffers
 
     keep_freed_buffers()
     # Fast DDS then copies pictures to where subscribers read them in a thread of its own, beside the next frame's work,
@@ -81,7 +81,9 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
     with _one_line_errors():  # e.g. security asked for and not there
         node = NightSegNode(stopping=stop)
-    executor = make_executor()
+    garbage = Garbage()
+    node.on_opened = garbage.settle
+    executor = make_executor(lambda: node.frame_in_work)
     executor.add_node(node)
     code = 0
     try:
@@ -91,6 +93,7 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
             return code
         while rclpy.ok() and not stop.is_set() and not node.gave_up:
             executor.spin_once(timeout_sec=_SPIN_S)
+            garbage.tidy(node.frame_in_work)
         code = EXIT_FAILURE if node.gave_up else 0
     except ExternalShutdownException:
         pass

@@ -99,6 +99,11 @@ class FramePipeline:
                 self._accounted(partial(self._end, begun, prediction, beside=not segmenter.on_device))
             begun = following
 
+    @property
+    def publishing(self) -> bool:
+        """Whether a frame is being published beside the next one's work."""
+        return self._publishing.busy
+
     def wait_until_published(self, timeout_s: float) -> bool:
         """Wait for the last frame to be out; False when that took longer than ``timeout_s``."""
         return self._publishing.wait_until_idle(timeout_s)

@@ -27,6 +27,11 @@ class PublishingThread:
         self._idle.acquire()
         self._steps.put(step)
 
+    @property
+    def busy(self) -> bool:
+        """Whether it has something to do."""
+        return self._idle.locked()
+
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Wait until all is done; False when that took longer than ``timeout_s``."""
         if not self._idle.acquire(timeout=timeout_s):

@@ -114,6 +114,11 @@ class Session:
         self.mailbox.discard()
         return self.wait_until_idle(STOP_TIMEOUT_S)
 
+    @property
+    def frame_in_work(self) -> bool:
+        """Whether a frame is waiting, in work or being published."""
+        return self.mailbox.busy or self._pipeline.publishing
+
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Wait until no frame is waiting, in work or being published; False when either half takes ``timeout_s``."""
         return self.mailbox.wait_until_idle(timeout_s) and self._pipeline.wait_until_published(timeout_s)

@@ -27,10 +27,11 @@ class Spun:
     """A node and its executor, in a ROS context of their own."""
 
     def __init__(self) -> None:
+        self.busy = False
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node("frame_executor_test", context=self.context)
-        self.executor = FrameExecutor(context=self.context)
+        self.executor = FrameExecutor(lambda: self.busy, context=self.context)
         self.executor.add_node(self.node)
         self.publisher = self.node.create_publisher(Float32, "number", QOS)
 
@@ -108,6 +109,35 @@ def test_timers_and_services_have_their_turn_while_messages_keep_coming(spun):
     spun.until(lambda: len(ticks) > 5 and bool(answers) and len(came) > 100)
     assert came == list(range(len(came)))
     assert asked.result() is not None
+
+
+def test_timers_wait_for_the_frame_in_work_and_messages_do_not(spun, monkeypatch):
+    monkeypatch.setattr(frame_executor, "PATIENCE_S", 1000.0)
+    came, ticks = [], []
+    spun.subscribe(lambda message: came.append(message.data))
+    spun.node.create_timer(0.01, lambda: ticks.append(spun.busy))
+    spun.until(lambda: bool(ticks))
+    spun.busy = True
+    ticks.clear()
+    for number in range(20):
+        spun.send(number)
+        spun.until(lambda wanted=number + 1: len(came) == wanted)
+        time.sleep(0.01)
+    assert not ticks
+    spun.busy = False
+    spun.until(lambda: bool(ticks))
+    assert not any(ticks)
+
+
+def test_timers_and_events_have_their_turn_where_every_moment_has_a_frame_in_work(spun):
+    ticks, incompatible = [], []
+    spun.busy = True
+    spun.node.create_timer(0.01, lambda: ticks.append(spun.busy))
+    unreliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    spun.node.create_publisher(Float32, "unreliable", unreliable)
+    events = SubscriptionEventCallbacks(incompatible_qos=incompatible.append)
+    spun.node.create_subscription(Float32, "unreliable", ticks.append, QOS, event_callbacks=events)
+    spun.until(lambda: len(ticks) >= 20 and bool(incompatible))
 
 
 def test_what_is_made_or_destroyed_later_is_noticed(spun):
