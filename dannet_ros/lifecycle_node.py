@@ -53,7 +53,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         hung: a worker thread was left behind in a driver call; only ending the process gets rid of it.
         gave_up: the worker hangs for good, the GPU is lost, or the model cannot be opened again: only a new process
             may help.
-        on_opened: called when a model has been opened, and its topics with it.
+        on_model_changed: called when a model has been opened, and when it has been closed; its topics with it.
     """
 
     def __init__(self, stopping: threading.Event | None = None, **node_arguments: Any) -> None:
@@ -63,7 +63,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
         self.quiet = False
         self.hung = False
         self.gave_up = False
-        self.on_opened: Callable[[], None] = lambda: None
+        self.on_model_changed: Callable[[], None] = lambda: None
         self._session: Session | None = None
         self._input: CameraInput | None = None
         self._priority = RealtimePriority()
@@ -118,7 +118,7 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
                 self.get_logger().error(f"cannot configure: {self.failure}")
             return TransitionCallbackReturn.FAILURE
         self._announce()
-        self.on_opened()
+        self.on_model_changed()
         return super().on_configure(state)
 
     @_named_errors
@@ -197,6 +197,9 @@ class NightSegNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped
             self.hung = True
             self.get_logger().error("the worker hangs in one frame and is left behind")
         self._priority.give_back()
+        if session is not None:
+            del session, camera  # else what they hold would outlive them
+            self.on_model_changed()
 
     def _live_problem(self, name: str, value: Any) -> str | None:
         facts = None if self._session is None else self._session.worker.facts

@@ -82,7 +82,7 @@ def _serve(rclpy: Any, stop: threading.Event) -> int:
     with _one_line_errors():  # e.g. security asked for and not there
         node = NightSegNode(stopping=stop)
     garbage = Garbage()
-    node.on_opened = garbage.settle
+    node.on_model_changed = garbage.settle
     executor = make_executor(lambda: node.frame_in_work)
     executor.add_node(node)
     code = 0

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,7 +54,7 @@ class Ring:
 def clock(monkeypatch) -> Iterator[list[float]]:
     """Seconds, to be set; what Python does about garbage is as before afterwards."""
     now_s, thresholds = [100.0], gc.get_threshold()
-    monkeypatch.setattr(memory.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     yield now_s
     gc.unfreeze()
     gc.set_threshold(*thresholds)
@@ -94,6 +95,20 @@ def test_what_was_left_out_is_freed_when_it_settles_again(clock):
     assert ring() is not None
     garbage.settle()
     assert ring() is None
+
+
+@pytest.mark.ros
+def test_a_cleaned_up_session_is_freed_at_once(clock, make_rig):
+    rig = make_rig(start=False)
+    rig.node.on_model_changed = Garbage().settle
+    assert rig.node.trigger_configure().name == "SUCCESS"
+    session = weakref.ref(rig.node._session)
+    gc.disable()
+    try:
+        assert rig.node.trigger_cleanup().name == "SUCCESS"
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 def test_what_outlived_some_searches_is_found_within_a_minute(clock):
