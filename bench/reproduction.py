@@ -10,9 +10,9 @@ validation pictures) is evaluated on labelled night pictures of that city. Write
 
 With `--start efficientvit` every row starts from EfficientViT-B0's public weights, on photographs laid out as a
 miniature Cityscapes and Dark Zurich: Table 4 with `config/train/efficientvit_small_set.yaml`, the ingredients of
-`preset: beyond` with `config/train/beyond.yaml`; each model is evaluated by night and by day. About 70 runs, `beyond`'s
-of ten to twenty minutes on one core, Table 4's of an hour: a day on two. Writes
-`bench/results/reproduction_efficientvit.json` after every row, and goes on from it.
+`preset: beyond` with `config/train/beyond.yaml`; each model is evaluated by night and by day. About 70 runs
+of ten to twenty minutes on one core: a night of two. Writes `bench/results/reproduction_efficientvit.json` after every
+row, and goes on from it.
 
 Both write `docs/reproduction.md`, which names the rows that were not run.
 """

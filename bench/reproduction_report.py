@@ -44,7 +44,8 @@ keep the running batch-norm statistics, so that one model is for night and day; 
 
     python bench/reproduction.py --start efficientvit --weights b0.safetensors --data PHOTOGRAPHS
 
-runs what is missing, `--budget-min 60` for an hour of it; about forty hours of one CPU core for all seeds.
+runs what is missing, `--budget-min 60` for an hour of it; about twenty hours of one CPU core for all seeds, a night of
+two.
 """
 TITLES = {"table_4": "Table 4", "beyond": "The ingredients of `beyond`"}
 REFERENCES = {"table_4": FULL, "beyond": BEYOND}

@@ -32,12 +32,13 @@ from dannet_core.inference.postprocess import EXP_FLOOR
 LOG2_E = np.float32(1.4426950408889634)
 _FLOOR = np.float32(EXP_FLOOR)
 _LOWEST = np.float32(-3.4028235e38)
+_NOWHERE = np.float32(3.4028235e38)
 _C1, _C2, _C3 = np.float32(0.6931472), np.float32(0.24022651), np.float32(0.05550327)
 _C4, _C5, _C6 = np.float32(0.009618057), np.float32(0.0013400428), np.float32(0.00015461445)
 MOST_ROWS: Final = 64
 """After so many multiplications powers are computed anew: each rounds once."""
 _LINES = types.UniTuple(FLOAT_ROWS, 2)
-_SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS, FLOAT_ROWS))
+_SCRATCH = types.Tuple((FLOAT_ROWS, FLOAT_ROWS, FLOATS, INDICES, FLOATS, FLOAT_ROWS, FLOATS))
 _ACCURACY = types.Tuple((types.float32, types.boolean))
 _BLOCK = types.UniTuple(types.int64, 3)
 
@@ -72,30 +73,47 @@ def to_levels(scores: Any, levels: Any) -> None:
                 levels[row, k, column] = max(scores[row, column, k] - highest, _FLOOR) * LOG2_E
 
 
-@compiled(types.float32(VOLUME, _BLOCK))
-def _bar(levels: Any, block: Any) -> Any:
-    """What the best class reaches everywhere in the block, at least."""
+@compiled(types.void(VOLUME, _BLOCK, FLOATS, FLOATS))
+def _heights(levels: Any, block: Any, bars: Any, heights: Any) -> None:
+    """How far every class comes, at most, above what the best one reaches everywhere in the same cell of the block.
+
+    Cell by cell: one with an edge in it, where no class is the best everywhere, says nothing about its neighbours.
+
+    Args:
+        levels: h x K x w.
+        block: band, first cell, the one behind the last.
+        bars: as many as a block has cells, to be written over.
+        heights: K powers of two, to be written; 0 or more for a class that is the best somewhere.
+    """
     band, first, last = block
-    lowest = np.float32(0)
-    for cell in range(first, last):
-        reached = _LOWEST
-        for k in range(levels.shape[1]):
+    bars[: last - first] = _LOWEST
+    for k in range(levels.shape[1]):
+        for cell in range(first, last):
             above = min(levels[band, k, cell], levels[band, k, cell + 1])
             below = min(levels[band + 1, k, cell], levels[band + 1, k, cell + 1])
-            reached = max(reached, min(above, below))
-        lowest = min(lowest, reached)
-    return lowest
-
-
-@compiled(types.void(VOLUME, _BLOCK, FLOATS))
-def _highest(levels: Any, block: Any, highest: Any) -> None:
-    """The highest sample of every class around the block."""
-    band, first, last = block
+            bars[cell - first] = max(bars[cell - first], min(above, below))
     for k in range(levels.shape[1]):
         most = _LOWEST
-        for cell in range(first, last + 1):
-            most = max(most, levels[band, k, cell], levels[band + 1, k, cell])
-        highest[k] = most
+        for cell in range(first, last):
+            above = max(levels[band, k, cell], levels[band, k, cell + 1])
+            below = max(levels[band + 1, k, cell], levels[band + 1, k, cell + 1])
+            most = max(most, max(above, below) - bars[cell - first])
+        heights[k] = most
+
+
+@compiled(types.void(FLOATS, types.float32))
+def _leave_out(heights: Any, reach: np.float32) -> None:
+    """Mark classes with `_NOWHERE`, the lowest first, while the powers of all that are marked sum up to 2**-reach."""
+    left = float_of(_exp2_bits(-reach))
+    while True:
+        lowest = 0
+        for k in range(1, len(heights)):
+            if heights[k] < heights[lowest]:
+                lowest = k
+        left -= float_of(_exp2_bits(max(heights[lowest], _FLOOR)))
+        if left < 0:
+            return
+        heights[lowest] = _NOWHERE
 
 
 @compiled(types.void(VOLUME, types.UniTuple(types.int64, 4), GRID, FLOATS, FLOATS))
@@ -159,13 +177,13 @@ def _even_rows(fraction: Any, row: int, last: int) -> int:
 @compiled(types.int64(VOLUME, _BLOCK, GRID, types.float32, _SCRATCH))
 def _gather(levels: Any, block: Any, grid: Any, reach: np.float32, scratch: Any) -> int:
     """Stretch the classes that matter in the block; gives how many, 0 where one class alone does."""
-    above, step, highest = scratch[0], scratch[1], scratch[4]
+    above, step, heights = scratch[0], scratch[1], scratch[4]
     band, first, last = block
-    _highest(levels, block, highest)
-    bar = _bar(levels, block) - reach
+    _heights(levels, block, scratch[6], heights)
+    _leave_out(heights, reach)
     count = 0
     for k in range(levels.shape[1]):
-        if highest[k] >= bar:
+        if heights[k] != _NOWHERE:
             _stretch(levels, (band, first, last, k), grid, above[count], step[count])
             count += 1
     return 0 if count == 1 else count
@@ -246,8 +264,8 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
         levels: h x K x w float32, by `to_levels`, h and w at least 2.
         grid: see `Grid`.
         which: first band, the one behind the last, and cells of a block.
-        accuracy: powers of two below the best at which a class is left out of a block's sum, and whether powers may
-            follow from those of the row above.
+        accuracy: powers of two below the best that the classes left out of a block's sum have together, and whether
+            powers may follow from those of the row above.
         confidence: rows of these bands x W float32, 0..1, to be written; 0 x 0 where only bytes are wanted.
         as_bytes: likewise uint8, 255 = certain; 0 x 0 where they are not wanted.
     """
@@ -263,7 +281,7 @@ def confidence_bands(levels: Any, grid: Any, which: Any, accuracy: Any, confiden
     shape = (num_classes, (widest + LANES + 15) // 16 * 16)
     scratch = (np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(widest, np.float32),
                np.empty(widest, np.int32), np.empty(num_classes, np.float32),
-               np.empty((ROWS_AT_ONCE, shape[1]), np.float32))  # fmt: skip
+               np.empty((ROWS_AT_ONCE, shape[1]), np.float32), np.empty(cells, np.float32))  # fmt: skip
     own_rows = np.empty((0 if rough else tallest, grid.first_column[num_cells]), np.float32)
     origin = grid.first_row[first]
     for band in range(first, last):

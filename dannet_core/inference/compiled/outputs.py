@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -33,9 +32,9 @@ from dannet_core.pixels import BYTE_OFFSET, BYTE_SCALE, NORMALIZED, Labels, Rgb
 BLOCK_PIXELS: Final = 128
 """Columns that are worked on together: their powers of all classes stay in the first-level cache."""
 REACH: Final = 24
-ROUGH_REACH: Final = 9.5
-"""Powers of two below the best at which all other classes together change a confidence by 6e-8, and by a third of a
-byte."""
+ROUGH_REACH: Final = 9
+"""Powers of two below the best that the classes which are left out have together: they change a confidence by at most
+6e-8, and by half a byte."""
 _CHANNELS: Final = {"confidence_bytes": 1, "color": 3, "overlay": 3}
 
 
@@ -106,7 +105,7 @@ class CompiledOutputs:
         scores = np.ascontiguousarray(at_least_two(scores))
         grid, levels = make_grid(scores.shape[:2], size, align_corners), _levels(scores)
         confidence, no_bytes = np.empty(size, np.float32), np.empty((0, 0), np.uint8)
-        accuracy, cells = _accuracy(scores, rough=False), _cells(grid)
+        accuracy, cells = _accuracy(rough=False), _cells(grid)
 
         def make_bands(first: int, last: int) -> None:
             rows = confidence[grid.first_row[first] : grid.first_row[last]]
@@ -130,7 +129,7 @@ class _Part:
         self._exact = "confidence" in outputs or job.min_confidence > 0
         needs_confidence = self._exact or "confidence_bytes" in outputs
         self._levels = _levels(scores) if needs_confidence else None
-        self._accuracy, self._cells = _accuracy(scores, rough=not self._exact), _cells(grid)
+        self._accuracy, self._cells = _accuracy(rough=not self._exact), _cells(grid)
 
     def finish(self, labels: Labels, first: int, last: int) -> None:
         """Make everything else that is wanted for the bands ``first`` to ``last - 1``."""
@@ -185,8 +184,8 @@ def _levels(scores: Floats) -> Floats:
     return levels
 
 
-def _accuracy(scores: Floats, *, rough: bool) -> tuple[np.float32, bool]:
-    return np.float32(math.log2(scores.shape[2]) + (ROUGH_REACH if rough else REACH)), rough
+def _accuracy(*, rough: bool) -> tuple[np.float32, bool]:
+    return np.float32(ROUGH_REACH if rough else REACH), rough
 
 
 def _cells(grid: Grid) -> int:

@@ -101,6 +101,16 @@ def test_rough_bytes_alone_lie_within_one_of_the_exact_ones(maker, kind):
     assert numpys.outputs["confidence_bytes"].std() > 0 or kind == "certain"
 
 
+@pytest.mark.parametrize("below", [5.0, 6.5, 8.0, 9.5])
+def test_classes_that_are_little_alone_and_much_together_are_not_left_out(maker, below):
+    logits = np.full((19, 34, 60), -below, np.float32)
+    logits[3, :, :30], logits[4, :, 30:] = 0, 0
+    wanted = job((270, 480), wanted=frozenset({"confidence_bytes"}))
+    difference = maker.make(logits, wanted).outputs["confidence_bytes"].astype(int)
+    difference -= NumpyOutputs().make(logits, wanted).outputs["confidence_bytes"]
+    assert np.abs(difference).max() <= 1
+
+
 def test_unsure_pixels_become_unknown_in_labels_and_colors(maker):
     logits = logits_of("regions", (34, 60))
     wanted = job((270, 480), min_confidence=0.9, wanted=frozenset({"color"}))
