@@ -83,3 +83,4 @@ def test_without_labels_more_of_the_start_is_kept_and_the_blend_is_fitted():
     assert ours.optimiser == read("beyond.yaml").optimiser
     assert (ours.beyond.blend_least, ours.beyond.blend_most) == (0.4, 0.4)
     assert (ours.beyond.certain_start, ours.beyond.statistics, ours.beyond.statistics_of) == (0.5, 20, "whole")
+    assert (ours.beyond.start_views, ours.beyond.rare_classes) == ("several", 0.01)
