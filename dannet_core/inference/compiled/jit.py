@@ -101,6 +101,29 @@ def larger(_context: Any, _first: Any, _second: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def higher(_context: Any, _first: Any, _second: Any) -> Any:
+    """The higher of two float32, neither of them NaN; see `larger`."""
+    return types.float32(types.float32, types.float32), _either("llvm.maxnum")
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def lower(_context: Any, _first: Any, _second: Any) -> Any:
+    """The lower of two float32, neither of them NaN; see `larger`."""
+    return types.float32(types.float32, types.float32), _either("llvm.minnum")
+
+
+def _either(name: str) -> Callable[..., Any]:
+    """One of two floats, as one instruction: ``nnan`` spares what would look for NaN."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 2)
+        declared = builder.module.declare_intrinsic(name, [ir.FloatType()], kind)
+        return builder.call(declared, arguments, fastmath=("nnan", "nsz"))
+
+    return build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
 def multiply_add(_context: Any, _first: Any, _second: Any, _third: Any) -> Any:
     """``first * second + third`` of float32, rounded once where the processor can."""
 
@@ -144,6 +167,42 @@ def lerp_lanes(_context: Any, outs: Any, _at: Any, fractions: Any, _from: Any, _
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def spread_lanes(_context: Any, outs: Any, _row: Any, _at: Any, _corner: Any) -> Any:
+    """Two geometric rows of `LANES`: ``outs[i][row, at + n] = start_i * factor_i**n``.
+
+    ``corner`` is (start_0, factor_0, start_1, factor_1). Nothing checks the ends: both outs need room for `LANES` more.
+    """
+    signature = types.void(outs, types.int64, types.int64, types.UniTuple(types.float32, 4))
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(ir.FloatType(), LANES)
+        undefined, first = ir.Constant(lanes, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        every = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        ones = ir.Constant(lanes, [1.0] * LANES)
+
+        def repeated(index: int) -> Any:
+            one = builder.insert_element(undefined, builder.extract_value(arguments[3], index), first)
+            return builder.shuffle_vector(one, undefined, every)
+
+        for i in range(2):
+            array = context.make_array(signature.args[0].dtype)(
+                context, builder, builder.extract_value(arguments[0], i)
+            )
+            place = builder.add(builder.mul(arguments[1], builder.extract_value(array.shape, 1)), arguments[2])
+            out = builder.bitcast(builder.gep(array.data, [place]), ir.PointerType(lanes))
+            row, factor, bit = repeated(2 * i), repeated(2 * i + 1), 1
+            while bit < LANES:  # the powers of a lane's number are those of its bits
+                chosen = [lane + LANES if lane & bit else lane for lane in range(LANES)]
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), chosen)
+                row = builder.fmul(row, builder.shuffle_vector(ones, factor, mask))
+                factor, bit = builder.fmul(factor, factor), bit * 2
+            builder.store(row, out, align=4)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
 def put_word(_context: Any, out: Any, _at: Any, _word: Any) -> Any:
     """Four bytes at once, the lowest first, to ``out[at : at + 4]``, wherever that lies; nothing checks the end."""
     signature = types.void(out, types.int64, types.uint32)
@@ -158,24 +217,27 @@ def put_word(_context: Any, out: Any, _at: Any, _word: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
-def sum_growing(_context: Any, powers: Any, factors: Any, _count: Any, _at: Any, shares: Any) -> Any:
+def sum_growing(_context: Any, powers: Any, factors: Any, _count: Any, _at: Any, out: Any) -> Any:
     """The largest share of the classes' sum, for `LANES` columns of `ROWS_AT_ONCE` rows, each power growing row by row.
 
-    ``shares[r][at + n]`` is the largest of ``powers[k][at + n] * factors[k][at + n]**r`` over their sum; then the
-    powers are those of the row behind. Sums and largest stay in registers: kept in memory, as a loop over columns
-    does, they cost six times as much. Nothing checks the ends.
+    ``out[r][at + n]`` is the largest of ``powers[k][at + n] * factors[k][at + n]**r`` over their sum, in bytes of which
+    255 is 1, rounded half to even; then the powers are those of the row behind. Sums and largest stay in registers:
+    kept in memory, as a loop over columns does, they cost six times as much. Nothing checks the ends.
     """
-    signature = types.void(powers, factors, types.int64, types.int64, shares)
+    signature = types.void(powers, factors, types.int64, types.int64, out)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = ir.VectorType(ir.FloatType(), LANES)
         word, nothing = ir.IntType(64), ir.Constant(lanes, [0.0] * LANES)
 
-        def place(index: int, row: Any) -> Any:
+        scale, magic = ir.Constant(lanes, [255.0] * LANES), ir.Constant(lanes, [float(MAGIC)] * LANES)
+        words, bytes_ = ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.IntType(8), LANES)
+
+        def place(index: int, row: Any, kind: Any) -> Any:
             array = context.make_array(signature.args[index])(context, builder, arguments[index])
             width = builder.extract_value(array.shape, 1)
             start = builder.gep(array.data, [builder.add(builder.mul(row, width), arguments[3])])
-            return builder.bitcast(start, ir.PointerType(lanes))
+            return builder.bitcast(start, ir.PointerType(kind))
 
         before, loop, behind = builder.block, builder.append_basic_block(), builder.append_basic_block()
         builder.branch(loop)
@@ -183,8 +245,8 @@ def sum_growing(_context: Any, powers: Any, factors: Any, _count: Any, _at: Any,
         k = builder.phi(word)
         k.add_incoming(ir.Constant(word, 0), before)
         kept = [builder.phi(lanes) for _ in range(2 * ROWS_AT_ONCE)]
-        where = place(0, k)
-        power, factor = builder.load(where, align=4), builder.load(place(1, k), align=4)
+        where = place(0, k, lanes)
+        power, factor = builder.load(where, align=4), builder.load(place(1, k, lanes), align=4)
         for total, largest in zip(kept[::2], kept[1::2], strict=True):
             more = builder.fcmp_ordered(">", power, largest)
             for phi, value in ((total, builder.fadd(total, power)), (largest, builder.select(more, power, largest))):
@@ -198,7 +260,9 @@ def sum_growing(_context: Any, powers: Any, factors: Any, _count: Any, _at: Any,
         builder.position_at_end(behind)
         for row in range(ROWS_AT_ONCE):
             total, largest = (phi.incomings[1][0] for phi in kept[2 * row : 2 * row + 2])
-            builder.store(builder.fdiv(largest, total), place(4, ir.Constant(word, row)), align=4)
+            share = builder.fmul(builder.fdiv(largest, total), scale)
+            rounded = builder.trunc(builder.bitcast(builder.fadd(share, magic), words), bytes_)
+            builder.store(rounded, place(4, ir.Constant(word, row), bytes_), align=1)
         return context.get_dummy_value()
 
     return signature, build

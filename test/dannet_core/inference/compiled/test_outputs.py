@@ -90,15 +90,39 @@ def test_confidence_lies_within_a_millionth_of_the_exact_one(maker):
     np.testing.assert_allclose(made.outputs["confidence"], powers.max(axis=2) / powers.sum(axis=2), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["noise", "certain", "regions"])
-def test_rough_bytes_alone_lie_within_one_of_the_exact_ones(maker, kind):
-    logits = logits_of(kind, (34, 60))
-    wanted = job((270, 480), wanted=frozenset({"confidence_bytes"}))
+def byte_errors(maker, logits: np.ndarray, size: tuple[int, int], *, align_corners: bool) -> np.ndarray:
+    """Of confidence bytes made alone, without numbers."""
+    wanted = job(size, wanted=frozenset({"confidence_bytes"}), align_corners=align_corners)
     ours, numpys = maker.make(logits, wanted), NumpyOutputs().make(logits, wanted)
     assert set(ours.outputs) == {"confidence_bytes"}
-    difference = ours.outputs["confidence_bytes"].astype(int) - numpys.outputs["confidence_bytes"]
-    assert np.abs(difference).max() <= 1
-    assert numpys.outputs["confidence_bytes"].std() > 0 or kind == "certain"
+    return ours.outputs["confidence_bytes"].astype(int) - numpys.outputs["confidence_bytes"]
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("kind", ["noise", "ties", "certain", "regions", "steep"])
+@pytest.mark.parametrize(
+    ("samples", "size"), [*SIZES, ((40, 50), (41, 53)), ((40, 50), (55, 70)), ((3, 4), (500, 300))]
+)
+def test_rough_bytes_alone_lie_within_one_of_the_exact_ones(maker, samples, size, kind, align_corners):
+    logits = 40 * logits_of("noise", samples) if kind == "steep" else logits_of(kind, samples)
+    errors = byte_errors(maker, logits, size, align_corners=align_corners)
+    assert np.abs(errors).max() <= 1
+    assert (errors != 0).mean() < 0.1
+
+
+def test_rough_bytes_are_not_all_alike(maker):
+    wanted = job((270, 480), wanted=frozenset({"confidence_bytes"}))
+    assert maker.make(logits_of("noise", (34, 60)), wanted).outputs["confidence_bytes"].std() > 10
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_rough_bytes_at_the_edges_are_those_of_the_outermost_samples(maker, align_corners):
+    """Without aligned corners pixels beyond the outermost samples repeat them, and columns are not evenly spaced."""
+    logits = np.zeros((19, 9, 12), np.float32)
+    logits[2] = np.linspace(-40, 40, 12, dtype=np.float32)
+    logits[5] = np.linspace(-30, 30, 9, dtype=np.float32)[:, None]
+    errors = byte_errors(maker, logits, (288, 384), align_corners=align_corners)
+    assert np.abs(errors).max() <= 1
 
 
 @pytest.mark.parametrize("below", [5.0, 6.5, 8.0, 9.5])
