@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
 
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -98,6 +99,13 @@ def running(ros: Any, tiny_model: Path) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
+def shared_memory_of(process: subprocess.Popen[str]) -> list[Path]:
+    """The segments of Fast DDS that a process owns: it holds a lock beside each."""
+    held = (str(descriptor.readlink()) for descriptor in Path(f"/proc/{process.pid}/fd").iterdir())
+    names = (re.fullmatch(r"(/dev/shm/fastdds_[0-9a-f]{16})_el", name) for name in held)
+    return [Path(name[1]) for name in names if name]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_while_frames_come_is_a_clean_exit(
     ros: Any, running: subprocess.Popen[str], night: np.ndarray, number: signal.Signals
@@ -113,6 +121,7 @@ def test_signal_while_frames_come_is_a_clean_exit(
         assert time.monotonic() < deadline
         camera.publish(image)
         executor.spin_once(timeout_sec=0.03)
+    shared_memory = shared_memory_of(running)
     running.send_signal(number)
     deadline = time.monotonic() + 300
     while running.poll() is None and time.monotonic() < deadline:
@@ -123,6 +132,8 @@ def test_signal_while_frames_come_is_a_clean_exit(
     code, lines = finish(running)
     assert code == 0
     assert [line for line in lines if "[INFO]" not in line] == []
+    assert shared_memory or "fastrtps" not in get_rmw_implementation_identifier()
+    assert [path for path in shared_memory if path.exists()] == []
 
 
 def test_signal_during_start_is_a_clean_exit(running: subprocess.Popen[str]) -> None:
