@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +69,18 @@ class StepResult:
         losses: scalars by name, unweighted.
         pictures: ``source``, ``day``, ``night``: image and relit image; of the last part.
         labels: ``pseudo``, ``night``, ``source``: N x h x w train ids; of the last part.
+        is_shown: pictures of the step are wanted; otherwise labels that nothing else needs are not made.
     """
 
     losses: dict[str, Tensor] = field(default_factory=dict)
     pictures: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     labels: dict[str, Tensor] = field(default_factory=dict)
+    is_shown: bool = True
+
+    def predict(self, name: str, logits: Tensor) -> None:
+        """Keep the likeliest classes of N x K x h x w logits, for pictures."""
+        if self.is_shown:
+            self.labels[name] = logits.detach().argmax(dim=1)
 
 
 @dataclass
@@ -123,6 +130,16 @@ class SourceTerm(Protocol):
 
     def loss(self, part: Part, logits: Tensor) -> Tensor:
         """The weighted loss of the source pictures' logits."""
+
+
+class _Prediction(NamedTuple):
+    """Of pictures of a domain, N x K x h x w each; a softmax over channels_last logits is worth doing once."""
+
+    logits: Tensor
+    likelihoods: Tensor
+
+    def detached(self) -> _Prediction:
+        return _Prediction(self.logits.detach(), self.likelihoods.detach())
 
 
 class DomainStep:
@@ -182,9 +199,10 @@ class DomainStep:
             day = self._day_target(part, intensity) if self._config.day_domain else None
             night = self._night_target(part, intensity, day)
             source = self._source(part, intensity)
+        likelihoods = _likelihoods(source)
         if day is not None:
-            self._discriminator(part, "day", source, day)
-        self._discriminator(part, "night", source, night)
+            self._discriminator(part, "day", likelihoods, day.likelihoods)
+        self._discriminator(part, "night", likelihoods, night.likelihoods)
 
     def day_and_night(self, inputs: StepInputs) -> Tensor:
         """Source pictures as the source pass sees them, and night pictures: what the trained network is to know."""
@@ -199,31 +217,33 @@ class DomainStep:
     def _night_intensity(self, part: Part) -> Tensor:
         return self._processes.mean(mean_intensity(part.inputs.target_images("night")))
 
-    def _day_target(self, part: Part, intensity: Tensor) -> Tensor:
-        loss, logits = self._target(part, "day", intensity)
+    def _day_target(self, part: Part, intensity: Tensor) -> _Prediction:
+        loss, predicted = self._target(part, "day", intensity)
         self._backward(part, loss)
-        return logits.detach()
+        return predicted.detached()
 
-    def _night_target(self, part: Part, intensity: Tensor, day: Tensor | None) -> Tensor:
-        loss, logits = self._target(part, "night", intensity)
+    def _night_target(self, part: Part, intensity: Tensor, day: _Prediction | None) -> _Prediction:
+        loss, predicted = self._target(part, "night", intensity)
         if day is not None and self._config.static > 0 and self._static_classes:
-            loss = loss + self._config.static * self._static(part, day, logits)
+            loss = loss + self._config.static * self._static(part, day.logits, predicted.logits)
         self._backward(part, loss)
-        part.result.labels["night"] = logits.detach().argmax(dim=1)
-        return logits.detach()
+        part.result.predict("night", predicted.logits)
+        return predicted.detached()
 
-    def _target(self, part: Part, domain: str, intensity: Tensor) -> tuple[Tensor, Tensor]:
-        """What both target domains pay, the adversarial and the light loss; and the logits."""
+    def _target(self, part: Part, domain: str, intensity: Tensor) -> tuple[Tensor, _Prediction]:
+        """What both target domains pay, the adversarial and the light loss; and the prediction."""
         images = part.inputs.target_images(domain)
         discriminator = self._networks.day if domain == "day" else self._networks.night
         with self._precision.autocast():
             relit, logits, _ = self._networks.forward(images, part.inputs.target_size)
-            scores = discriminator(_likelihoods(logits))
+            likelihoods = _likelihoods(logits)
+            scores = discriminator(likelihoods)
         adversarial = adversarial_loss(scores)
         part.add(f"adversarial_{domain}", adversarial)
         part.result.pictures[domain] = (images, relit.detach())
         light = self._light(part, domain, images, relit, intensity)
-        return self._config.adversarial * adversarial + self._config.light * light, logits
+        loss = self._config.adversarial * adversarial + self._config.light * light
+        return loss, _Prediction(logits, likelihoods)
 
     def _source(self, part: Part, intensity: Tensor | None) -> Tensor:
         images, labels = self.source_view(part), part.inputs.labels
@@ -244,7 +264,7 @@ class DomainStep:
         for term in self.source_terms:
             loss = loss + term.loss(part, logits)
         self._backward(part, loss)
-        part.result.labels["source"] = logits.detach().argmax(dim=1)
+        part.result.predict("source", logits)
         detached: Tensor = logits.detach()
         return detached
 
@@ -266,7 +286,7 @@ class DomainStep:
     def _discriminator(self, part: Part, domain: str, source: Tensor, target: Tensor) -> None:
         network = self._networks.day if domain == "day" else self._networks.night
         with self._precision.autocast():
-            on_source, on_target = network(_likelihoods(source)), network(_likelihoods(target))
+            on_source, on_target = network(source), network(target)
         loss = discriminator_loss(on_source, on_target)
         part.add(f"discriminator_{domain}", loss)
         self._backward(part, loss)

@@ -252,7 +252,7 @@ class Run:
         for optimiser in adaptation.optimisers:
             optimiser.zero_grad(set_to_none=True)
         iterate = adaptation.step.adapt if self._mode == "train" else adaptation.step.pretrain
-        result = StepResult()
+        result = StepResult(is_shown=_due(step + 1, self._config.watch.panels_every))
         for part in inputs.parts(count):
             iterate(Part(part, result, 1 / count))
         self._processes.average_gradients(adaptation.parameters())
