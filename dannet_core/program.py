@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from dannet_core.errors import DannetError, SettingsError
 from dannet_core.settings import parse
+from dannet_core.terminal import output_may_go_unread, stop_signals
 
 EXIT_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -39,6 +40,10 @@ class Program:
 
     def main(self, argv: Sequence[str]) -> int:
         """Run ``argv``, the verb and its arguments, and return the exit code."""
+        with output_may_go_unread():
+            return self._dispatch(argv)
+
+    def _dispatch(self, argv: Sequence[str]) -> int:
         if not argv or argv[0] in ("-h", "--help"):
             print(self._usage())
             return 0 if argv else EXIT_ERROR
@@ -75,7 +80,7 @@ class Program:
     def _reported(name: str, work: Callable[[], int]) -> int:
         """The exit code; a mistake is one line on stderr."""
         try:
-            with _terminated_like_interrupted():
+            with _stopped_like_interrupted():
                 return work()
         except DannetError as error:
             print(f"{name}: {error}", file=sys.stderr)
@@ -94,16 +99,19 @@ class Program:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM takes the way of Ctrl-C, so that neither leaves half a file behind."""
+def _stopped_like_interrupted() -> Iterator[None]:
+    """SIGTERM and a terminal that closes take the way of Ctrl-C, so that none of them leaves half a file behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {
+        number: signal.signal(number, _interrupt) for number in stop_signals() if number is not signal.SIGINT
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(*_: Any) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from dannet_core.errors import DannetError, SettingsError, require
+from dannet_core.terminal import stop_signals
 
 EXIT_FAILURE: Final = 2
 _SPIN_S: Final = 0.2
@@ -19,7 +20,7 @@ _INSTALL_ROS: Final = "source a ROS 2 installation, or pip install 'dannet_ros[r
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the node until SIGINT, SIGTERM or the end of its ROS context.
+    """Run the node until SIGINT, SIGTERM, SIGHUP or the end of its ROS context.
 
     Args:
         argv: arguments without the program name, ROS arguments included; None = the process's.
@@ -114,7 +115,7 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, lambda *_: stop.set()) for number in stop_signals()}
     try:
         yield
     finally:

@@ -39,7 +39,7 @@ _END_S: Final = 5.0
 _MAX_MESSAGE: Final = 131_072
 _MAX_TEXT: Final = 2000
 _ALIGN: Final = 64
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LIKELY: Final = MappingProxyType(
     {
         signal.SIGKILL: ", as happens when the machine's or the container's memory runs out",
@@ -218,7 +218,8 @@ def _be_worker(channel: socket.socket, parent: int, decode: Decode, beat: Array)
     """Answer requests until there are no more; never returns into the copied program."""
     code = 1
     try:
-        # Ctrl-C and a scheduler's SIGTERM reach every process of the group; the parent saves, then ends its workers.
+        # Ctrl-C, a scheduler's SIGTERM and the end of a terminal reach every process of the group; the parent saves,
+        # then ends its workers.
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a run goes on: the first one is obeyed, where it can be without losing a step."""
+"""Signals to stop while a run goes on: the first one is obeyed, where it can be without losing a step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from dannet_core.terminal import stop_signals
 
 
 class StopRequested(BaseException):
@@ -54,7 +56,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask for a stop instead of ending the process; a second SIGINT interrupts at once."""
+    """Signals ask for a stop instead of ending the process (`stop_signals`); a second SIGINT interrupts at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -66,7 +68,7 @@ def stop_on_signals() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, interrupt)
         stop.request()
 
-    old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, on_signal) for number in stop_signals()}
     try:
         yield stop
     finally:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from dannet_core.errors import ImageError, NotFiniteError
 from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels
+from dannet_core.terminal import stop_signals
 from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.bag_reading import PICTURES, Bag, BagImage
 from dannet_ros.replay.frame_pictures import BUDGET, FramePictures
@@ -147,7 +148,7 @@ class BagEvaluation:
 
 @contextmanager
 def stop_flag() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the flag, so that the frame in work is finished; a second one interrupts at once."""
+    """Ctrl-C and the like (`stop_signals`) set the flag, so that the frame in work is finished; a second one interrupts at once."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag
@@ -157,7 +158,7 @@ def stop_flag() -> Iterator[threading.Event]:
         flag.set()
         signal.signal(number, before[number])
 
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
         yield flag
     finally:

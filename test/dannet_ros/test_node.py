@@ -106,7 +106,7 @@ def shared_memory_of(process: subprocess.Popen[str]) -> list[Path]:
     return [Path(name[1]) for name in names if name]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_while_frames_come_is_a_clean_exit(
     ros: Any, running: subprocess.Popen[str], night: np.ndarray, number: signal.Signals
 ) -> None:

@@ -11,6 +11,8 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
+from dannet_core.terminal import stop_signals
+
 EXIT_ORPHANED: Final = 3
 EXIT_INTERRUPTED: Final = 130
 _POLL_S: Final = 0.5
@@ -23,8 +25,10 @@ def run(descriptor: int, parent: int) -> None:
         descriptor: of the socket.
         parent: process id of who sends them.
     """
-    # From here on SIGTERM takes the way of Ctrl-C: what is half done is removed.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # From here on all that asks for an end takes the way of Ctrl-C: what is half done is removed.
+    for number in stop_signals():
+        if number is not signal.SIGINT:
+            signal.signal(number, _interrupt)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         with Connection(descriptor) as connection:

@@ -94,6 +94,17 @@ def test_without_a_relighting_network_there_is_no_light_loss():
     assert not {name for name in adapt(step, make_inputs()).losses if name.startswith("light")}
 
 
+def test_labels_that_only_pictures_need_are_made_for_pictures_and_change_nothing():
+    (shown, networks), (hidden, others) = make_step(), make_step()
+    result, unseen = adapt(shown, make_inputs()), StepResult(is_shown=False)
+    hidden.adapt(Part(make_inputs(), unseen, 1.0))
+    assert set(result.labels) == {"pseudo", "night", "source"}
+    assert set(unseen.labels) == {"pseudo"}
+    assert result.losses == unseen.losses
+    for one, other in zip(networks.net.parameters(), others.net.parameters(), strict=True):
+        assert (one.grad is None and other.grad is None) or torch.equal(one.grad, other.grad)
+
+
 def test_only_static_classes_are_believed():
     step, _ = make_step()
     pseudo = adapt(step, make_inputs()).labels["pseudo"]

@@ -10,7 +10,7 @@ from dannet_core.training.distributed import Processes  # noqa: E402
 from dannet_core.training.domain_step import Part, StepResult  # noqa: E402
 from dannet_core.training.feed import open_feed  # noqa: E402
 from dannet_core.training.mixing import ClassMixing, half_of_the_classes, trusted_cross_entropy  # noqa: E402
-from dannet_core.training.night_labels import NightLabeller  # noqa: E402
+from dannet_core.training.night_labels import NightLabeller, _likelihoods  # noqa: E402
 from dannet_core.training.precision import Precision  # noqa: E402
 from dannet_core.training.recipe import run_training  # noqa: E402
 from dannet_core.training.run_parts import build_adaptation  # noqa: E402
@@ -146,3 +146,10 @@ def test_fused_labels_are_trusted_by_what_either_picture_is_certain_of():
     assert (believed.labels[..., :6] == 0).all()
     assert (believed.labels[..., 6:] == 255).all()
     assert (believed.trust == 0.75).all()
+
+
+def test_confidence_does_not_depend_on_how_the_logits_lie_in_memory():
+    logits = torch.randn(2, 19, 6, 8, generator=torch.Generator().manual_seed(0))
+    lying = logits.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(_likelihoods(lying), logits.softmax(dim=1))
+    assert torch.equal(_likelihoods(logits), logits.softmax(dim=1))

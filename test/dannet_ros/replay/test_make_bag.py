@@ -139,7 +139,7 @@ def test_an_existing_bag_is_replaced_only_when_asked(drive: Path, capsys: pytest
     assert sorted(p.name for p in drive.iterdir()) == ["bag", "frames", "labels"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals) -> None:
     for index in range(COUNT, 4000):
         os.link(drive / "frames" / "000000.png", drive / "frames" / f"{index:06d}.png")

@@ -1,0 +1,74 @@
+"""What a program's terminal may do to it: ask it to stop, hang up, or no longer read what it shows."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TextIO
+
+_GONE: Final = (errno.EPIPE, errno.EIO)
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Signals that ask this process to save and end: Ctrl-C, a scheduler's, and that of a terminal that closes.
+
+    The last one is left out where it is ignored, as under nohup: such a process is to go on.
+    """
+    asked = (signal.SIGINT, signal.SIGTERM)
+    return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*asked, signal.SIGHUP)
+
+
+@contextmanager
+def output_may_go_unread() -> Iterator[None]:
+    """stdout and stderr take what is written when nobody reads it any more, and lose it.
+
+    A pipe's reader that ends before us (`| tee`, which Ctrl-C ends as well; `| head`) and a closed terminal end what
+    is shown, not the work and what it has to save. Other errors, such as a full disk, are raised as they are.
+    """
+    before = sys.stdout, sys.stderr
+    ours = tuple(None if stream is None else _Output(stream) for stream in before)
+    sys.stdout, sys.stderr = ours
+    try:
+        yield
+    finally:
+        for stream in ours:
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+class _Output:
+    """A text stream, which is turned to the null device once its reader is gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose the text."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._turn_away(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or lose what was kept back."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._turn_away(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _turn_away(self, error: OSError) -> None:
+        if error.errno not in _GONE:
+            raise error
+        # Not another stream: this one may hold text back, and the interpreter flushes it at its end.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)
