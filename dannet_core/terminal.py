@@ -24,7 +24,7 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 @contextmanager
 def output_may_go_unread() -> Iterator[None]:
-    """stdout and stderr take what is written when nobody reads it any more, and lose it.
+    """The streams stdout and stderr take what is written when nobody reads it any more, and lose it.
 
     A pipe's reader that ends before us (`| tee`, which Ctrl-C ends as well; `| head`) and a closed terminal end what
     is shown, not the work and what it has to save. Other errors, such as a full disk, are raised as they are.

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_what_is_kept_back_for_a_reader_that_has_gone_is_no_error_at_the_end():
 
 
 def test_a_full_disk_is_not_taken_for_a_reader_that_has_gone(monkeypatch):
-    with open("/dev/full", "w", buffering=1) as full:
+    with Path("/dev/full").open("w", buffering=1) as full:
         monkeypatch.setattr(sys, "stdout", full)
         with pytest.raises(OSError, match="No space left"), output_may_go_unread():
             print("a line")
