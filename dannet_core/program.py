@@ -104,9 +104,7 @@ def _stopped_like_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        number: signal.signal(number, _interrupt) for number in stop_signals() if number is not signal.SIGINT
-    }
+    before = {number: signal.signal(number, _interrupt) for number in stop_signals() if number is not signal.SIGINT}
     try:
         yield
     finally:

@@ -148,7 +148,7 @@ class BagEvaluation:
 
 @contextmanager
 def stop_flag() -> Iterator[threading.Event]:
-    """Ctrl-C and the like (`stop_signals`) set the flag, and the frame in work is finished; a second one interrupts it."""
+    """Ctrl-C and the like (`stop_signals`) set the flag and let the frame in work be finished; a second one ends it."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag
