@@ -84,7 +84,9 @@ def _even_rows(fraction: Any, row: int, last: int) -> int:
     """The row behind the last one that is reached from ``row`` in even steps, at most `MOST_ROWS` of them."""
     last = min(last, row + MOST_ROWS)
     end = row + 1
-    while end < last and abs(fraction[end] - fraction[row] - (end - row) * (fraction[row + 1] - fraction[row])) < 1e-5:
+    while (
+        end < last and abs(fraction[end] - fraction[row] - (end - row) * (fraction[row + 1] - fraction[row])) <= _EVEN
+    ):
         end += 1
     return end
 
