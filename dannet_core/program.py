@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dannet_core.errors import DannetError, SettingsError
+from dannet_core.errors import DannetError, OutputError, SettingsError
 from dannet_core.settings import parse
 from dannet_core.terminal import output_may_go_unread, stop_signals
 
@@ -40,8 +40,12 @@ class Program:
 
     def main(self, argv: Sequence[str]) -> int:
         """Run ``argv``, the verb and its arguments, and return the exit code."""
-        with output_may_go_unread():
-            return self._dispatch(argv)
+        try:
+            with output_may_go_unread():
+                return self._dispatch(argv)
+        except OutputError as error:  # what was kept back until the end
+            print(f"{self.name}: {error}", file=sys.stderr)
+            return EXIT_ERROR
 
     def _dispatch(self, argv: Sequence[str]) -> int:
         if not argv or argv[0] in ("-h", "--help"):

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
+from dannet_core.errors import OutputError
+
+_NAMES: Final = ("stdout", "stderr")
 _GONE: Final = (errno.EPIPE, errno.EIO)
 
 
@@ -27,25 +30,29 @@ def output_may_go_unread() -> Iterator[None]:
     """The streams stdout and stderr take what is written when nobody reads it any more, and lose it.
 
     A pipe's reader that ends before us (`| tee`, which Ctrl-C ends as well; `| head`) and a closed terminal end what
-    is shown, not the work and what it has to save. Other errors, such as a full disk, are raised as they are.
+    is shown, not the work and what it has to save. So does a full disk what goes to stderr: progress and warnings.
+
+    Raises:
+        OutputError: stdout, which may be all that a program was asked for, cannot be written for another reason.
     """
     before = sys.stdout, sys.stderr
-    ours = tuple(None if stream is None else _Output(stream) for stream in before)
+    ours = tuple(None if stream is None else _Output(stream, name) for stream, name in zip(before, _NAMES, strict=True))
     sys.stdout, sys.stderr = ours
     try:
         yield
     finally:
+        sys.stdout, sys.stderr = before
         for stream in ours:
             if stream is not None:
                 stream.flush()
-        sys.stdout, sys.stderr = before
 
 
 class _Output:
-    """A text stream, which is turned to the null device once its reader is gone."""
+    """A text stream, which is turned to the null device once it cannot be written any more."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, name: str) -> None:
         self._stream = stream
+        self._name = name
 
     def write(self, text: str) -> int:
         """Write, or lose the text."""
@@ -66,9 +73,9 @@ class _Output:
         return getattr(self._stream, name)
 
     def _turn_away(self, error: OSError) -> None:
-        if error.errno not in _GONE:
-            raise error
         # Not another stream: this one may hold text back, and the interpreter flushes it at its end.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self._stream.fileno())
         os.close(null)
+        if self._name == "stdout" and error.errno not in _GONE:
+            raise OutputError(f"stdout: cannot write: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -40,8 +41,9 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as partial:
                 torch.save({"format_version": FORMAT_VERSION, "step": step, **state}, partial)
-        except RuntimeError as error:  # how torch reports a full disk
-            raise OutputError(f"{path}: cannot write: {first_line(error)}") from error
+        except RuntimeError as error:  # how torch reports a full disk, without saying so
+            free_mb = shutil.disk_usage(self._folder).free / 1e6
+            raise OutputError(f"{path}: cannot write, with {free_mb:.1f} MB free: {first_line(error)}") from error
         for old in self.paths()[: -self._keep]:
             old.unlink(missing_ok=True)
         return path

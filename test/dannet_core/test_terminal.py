@@ -104,13 +104,21 @@ def test_what_is_kept_back_for_a_reader_that_has_gone_is_no_error_at_the_end():
     assert (process.returncode, errors) == (0, "")
 
 
-def test_a_full_disk_is_not_taken_for_a_reader_that_has_gone(monkeypatch):
-    with Path("/dev/full").open("w", buffering=1) as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        with pytest.raises(OSError, match="No space left"), output_may_go_unread():
-            print("a line")
-        monkeypatch.undo()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+@pytest.mark.parametrize("words", [("--help",), ("train", "--print-config")])
+def test_a_full_disk_under_what_was_asked_for_is_an_error(words):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "dannet_core", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line) == (2, f"{line.partition(': ')[0]}: stdout: cannot write: No space left on device")
+
+
+def test_a_full_disk_under_what_is_shown_does_not_end_a_training(training):
+    with Path("/dev/full").open("w") as full:
+        process, run = training(4, stdout=full, stderr=full)
+    process.wait(timeout=120)
+    assert last_step(run) == 4
+    assert (run / "last.safetensors").is_file()
 
 
 def test_streams_are_given_back_as_they_were():
