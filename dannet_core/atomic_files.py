@@ -75,13 +75,24 @@ def replaced_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir(parents=True)
         yield hidden / target.name
-        if target.exists():
-            target.rename(hidden / "replaced")
-        (hidden / target.name).rename(target)
+        _take_place(hidden / target.name, target, hidden / "replaced")
     except OSError as error:
         raise OutputError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _take_place(new: Path, target: Path, before: Path) -> None:
+    """Rename ``new`` to ``target``, and what is there to ``before``; back again where the former fails."""
+    taken = target.exists()
+    if taken:
+        target.rename(before)
+    try:
+        new.rename(target)
+    except OSError:
+        if taken:
+            before.rename(target)
+        raise
 
 
 def require_new_folder(path: str | Path) -> None:

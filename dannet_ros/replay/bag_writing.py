@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,8 +173,11 @@ def new_bag_file(path: Path, storage: str, *, overwrite: bool = False, packed: b
         writer = rosbag2.Writer(folder, version=BAG_VERSION, storage_plugin=plugin)
         if packed and storage == "mcap":
             writer.set_compression(rosbag2.CompressionMode.STORAGE, rosbag2.CompressionFormat.ZSTD)
-        with writer:
-            yield writer
+        try:
+            with writer:
+                yield writer
+        except sqlite3.Error as error:  # readers turn theirs into errors of their own
+            raise OutputError(f"{path}: cannot write: {error}") from error
 
 
 def check_free(target: Path, overwrite: bool) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from dannet_core.atomic_files import whole_file, whole_folder, write_whole
+from dannet_core.atomic_files import replaced_folder, whole_file, whole_folder, write_whole
 from dannet_core.errors import OutputError
 
 
@@ -80,3 +80,12 @@ def test_a_folder_that_is_taken_is_left_alone(tmp_path):
     with pytest.raises(OutputError, match="cannot"), whole_folder(tmp_path / "file" / "below"):
         pass
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "old"]
+
+
+def test_a_folder_that_was_to_be_replaced_stays_where_nothing_was_made(tmp_path):
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "kept").write_text("all there is")
+    with pytest.raises(OutputError, match="bag: cannot write: No such file"), replaced_folder(tmp_path / "bag"):
+        pass
+    assert (tmp_path / "bag" / "kept").read_text() == "all there is"
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]

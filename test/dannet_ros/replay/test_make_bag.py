@@ -1,5 +1,6 @@
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -165,6 +166,31 @@ def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals)
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == "dannet_ros.replay make_bag: interrupted"
     assert sorted(p.name for p in drive.iterdir()) == ["frames", "labels"]
+
+
+def at_most_a_megabyte() -> None:
+    """For a new process: as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(drive: Path, storage: str, before: bool) -> None:
+    if before:
+        assert pack(drive) == 0
+    for index in range(COUNT, 100):
+        os.link(drive / "frames" / "000000.png", drive / "frames" / f"{index:06d}.png")
+    words = ("make_bag", str(drive / "frames"), "--out", str(drive / "bag"), "--storage", storage, "--overwrite")
+    done = subprocess.run(
+        [sys.executable, "-m", "dannet_ros.replay", *words, "--no-compressed"],
+        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3], preexec_fn=at_most_a_megabyte, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"dannet_ros.replay make_bag: {drive / 'bag'}: cannot write: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(p.name for p in drive.iterdir()) == [*(["bag"] if before else []), "frames", "labels"]
+    if before:
+        assert len(list(read_images(drive / "bag"))) == COUNT
 
 
 def test_reading_something_else_is_one_line(drive: Path) -> None:
