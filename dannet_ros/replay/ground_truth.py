@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
-from dannet_core.errors import ImageError, SettingsError
+from dannet_core.errors import ImageError, OutputError, SettingsError
 from dannet_core.formats.label_palette import TRAIN_IDS
 from dannet_core.formats.label_png import LabelCode, decode_label_png, read_label_png, train_ids
 from dannet_core.pixels import Labels
@@ -194,7 +194,11 @@ def _spool(bag: Bag, topic: str, code: LabelCode, scratch: Path) -> Iterator[tup
     for number, message in enumerate(bag.pictures(bag.image_topics([topic]))):
         stamp, labels = _labels_of(bag, message, code)
         file = folder / f"{number}.png"
-        cv2.imwrite(str(file), labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        _, png = cv2.imencode(".png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        try:  # imwrite does not say when a disk is full
+            file.write_bytes(png.tobytes())
+        except OSError as error:
+            raise OutputError(f"{file}: cannot write: {error.strerror or error}") from error
         yield stamp, file
 
 

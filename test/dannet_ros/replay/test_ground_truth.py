@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dannet_core.errors import DannetError
+from dannet_core.errors import DannetError, OutputError
 from dannet_core.formats.label_png import LabelCode
 from dannet_ros.replay.bag_reading import open_bag
 from dannet_ros.replay.ground_truth import GroundTruth, open_truth, stamp_of_name
@@ -46,6 +47,17 @@ def test_labels_of_the_usual_topic_are_found_by_stamp(bags, tmp_path: Path) -> N
     assert truth.unused == 2
     with pytest.raises(DannetError, match="got 112x80 pixels, expected 100x80 like its frame"):
         truth.find(STAMP, (80, 100))
+
+
+def test_a_full_disk_under_the_labels_is_named_and_not_taken_for_damaged_labels(bags, tmp_path: Path) -> None:
+    assert opened(bags, tmp_path, [])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"0\.png: cannot write: File too large"):
+            opened(bags, tmp_path, [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_none_switches_ground_truth_off(bags, tmp_path: Path) -> None:
