@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from dannet_core.errors import DannetError, SettingsError, require
-from dannet_core.terminal import stop_signals
+from dannet_core.terminal import output_may_go_unread, stop_signals
 
 EXIT_FAILURE: Final = 2
 _SPIN_S: Final = 0.2
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     stop = threading.Event()
     try:
-        with _stop_on_signals(stop):
+        with output_may_go_unread(), _stop_on_signals(stop):
             rclpy = require("rclpy", "run the node", _INSTALL_ROS)
             _refuse_other_arguments(arguments)
             return _run(rclpy, arguments, stop)
