@@ -20,6 +20,7 @@ Both write `docs/reproduction.md`, which names the rows that were not run.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import reproduction_photographs as photographs  # noqa: E402 - after the path
-from reproduction_report import Example, draw_examples, write_page  # noqa: E402 - after the path
+from reproduction_report import PICTURE, Example, draw_examples, write_page  # noqa: E402 - after the path
 from reproduction_rows import BEYOND, CONFIGS, FULL, SOURCE_ONLY, TABLE_4, Row  # noqa: E402 - after the path
 from reproduction_runs import OutOfTimeError, Runs, machine  # noqa: E402 - after the path
 
@@ -213,10 +214,12 @@ def on_photographs(options: argparse.Namespace, runs: Runs) -> None:
     models = {"start": SOURCE_ONLY, "DANNet": FULL, "beyond": BEYOND}
     found = {title: study.model(key, options.seeds[0]) for title, key in models.items()}
     if all(model.is_file() for model in found.values()):
-        # Not into docs/: whose photographs they are is not known here.
-        picture = options.folder / "examples.png"
-        draw_examples(Example(options.data / "dark_zurich", found, input_size=size), picture)
-        print(f"wrote {picture}")
+        example = Example(options.data / "dark_zurich", found, input_size=size)
+        draw_examples(example, options.folder / "examples.png")
+        # Into docs/ without the photographs: whose they are is not known here.
+        shown = options.page.parent / "images" / PICTURE
+        draw_examples(dataclasses.replace(example, predictions_alone=True), shown)
+        print(f"wrote {options.folder / 'examples.png'} and {shown}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

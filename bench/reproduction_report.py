@@ -47,6 +47,11 @@ keep the running batch-norm statistics, so that one model is for night and day; 
 runs what is missing, `--budget-min 60` for an hour of it; about twenty hours of one CPU core for all seeds, a night of
 two.
 """
+PICTURE = "reproduction_photographs.png"
+SHOWN = """\
+What the first seed's models make of the same night photographs: the start, full DANNet, `beyond`. The photographs
+themselves and their labels may not be copied here; the program puts them beside these in its folder's `examples.png`.
+"""
 TITLES = {"table_4": "Table 4", "beyond": "The ingredients of `beyond`"}
 REFERENCES = {"table_4": FULL, "beyond": BEYOND}
 
@@ -66,7 +71,8 @@ def write_page(path: Path, miniature: Path, photographs: Path) -> None:
     if notes.is_file():
         lines += ["", notes.read_text(encoding="utf-8").strip()]
     record = json.loads(photographs.read_text(encoding="utf-8")) if photographs.is_file() else {}
-    write_whole(path, ("\n".join([*lines, "", *photographs_section(record)]) + "\n").encode())
+    shown = (path.parent / "images" / PICTURE).is_file()
+    write_whole(path, ("\n".join([*lines, "", *photographs_section(record, shown)]) + "\n").encode())
 
 
 def _miniature(results: dict[str, Any]) -> list[str]:
@@ -93,24 +99,30 @@ def _where(machine: dict[str, Any]) -> str:
     return str(machine["gpu"] or f"{machine['cpus']} CPU cores")
 
 
-def photographs_section(record: dict[str, Any]) -> list[str]:
+def photographs_section(record: dict[str, Any], with_picture: bool = False) -> list[str]:
     """Both tables of the photographs; a row without a score is named as not run.
 
     Args:
         record: of `reproduction_photographs.Record`; empty = nothing was run.
+        with_picture: the picture of examples is there.
     """
     scores: dict[str, Any] = record.get("scores", {})
     lines = [PHOTOGRAPHS]
     for group, (_, rows) in GROUPS.items():
         # The start is a row of Table 4's, and what both tables begin with.
-        shown = rows if rows[0].key == SOURCE_ONLY else (Row(SOURCE_ONLY, "start"), *rows)
-        lines += [f"### {TITLES[group]}", "", *_table(shown, scores, REFERENCES[group]), ""]
+        all_rows = rows if rows[0].key == SOURCE_ONLY else (Row(SOURCE_ONLY, "start"), *rows)
+        lines += [f"### {TITLES[group]}", "", *_table(all_rows, scores, REFERENCES[group]), ""]
     if not scores:
         return [*lines, "None of these rows has been run yet."]
     machines = "; ".join(sorted({f"torch {one['torch']}, {_where(one)}" for one in record["machines"]}))
     arguments = record["setting"]["train_arguments"]
+    picture = f"![What three models make of the same night photographs](images/{PICTURE})\n\n{SHOWN}"
     told = f", every training with `{' '.join(arguments)}`" if arguments else ""
-    return [*lines, f"Measured with {machines}{told}; each seed in brackets, in order."]
+    return [
+        *lines,
+        *([picture] if with_picture else []),
+        f"Measured with {machines}{told}; each seed in brackets, in order.",
+    ]
 
 
 def _table(rows: Sequence[Row], scores: dict[str, Any], reference: str) -> list[str]:
@@ -194,6 +206,7 @@ class Example:
         relit_by: the model whose relit picture is shown beside the night; None = none.
         input_size: (height, width) that the models run at; None = their own.
         count: how many pictures.
+        predictions_alone: without the night and its ground truth, whose owners may not want them to be shown.
     """
 
     root: Path
@@ -201,14 +214,15 @@ class Example:
     relit_by: str | None = None
     input_size: tuple[int, int] | None = None
     count: int = 3
+    predictions_alone: bool = False
 
 
 def draw_examples(example: Example, path: Path) -> None:
-    """Rows of night pictures with what each model makes of them, and the labels, as a PNG."""
+    """Rows of night pictures with what each model makes of them, and the ground truth, as a PNG."""
     samples = open_data_set("dark-zurich", example.root, "val").samples
     chosen = [samples[i * len(samples) // example.count] for i in range(example.count)]
     pictures = [sample.read_image() for sample in chosen]
-    columns = {"night": pictures}
+    columns = {} if example.predictions_alone else {"night": pictures}
     for title, model in example.models.items():
         settings = dataclasses.replace(PRESETS["paper"], input_size=example.input_size)
         with NightSegmenter.load(model, settings) as segmenter:
@@ -216,7 +230,8 @@ def draw_examples(example: Example, path: Path) -> None:
         if title == example.relit_by:
             columns[f"relit ({title})"] = [prediction.relit for prediction in predictions]
         columns[title] = [prediction.colorize() for prediction in predictions]
-    columns["ground truth"] = [colorize(sample.read_labels()) for sample in chosen]
+    if not example.predictions_alone:
+        columns["ground truth"] = [colorize(sample.read_labels()) for sample in chosen]
     rows = [np.hstack(row) for row in zip(*columns.values(), strict=True)]
     sheet = np.vstack([_heading(list(columns), rows[0].shape[1]), *rows])
     path.parent.mkdir(parents=True, exist_ok=True)

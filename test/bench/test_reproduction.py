@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import sys
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="pip install torch")
@@ -15,9 +17,11 @@ pytest.importorskip("timm", reason="the backbone is timm's: pip install timm")
 from safetensors.torch import save_file  # noqa: E402 - after the skips
 
 from dannet_core.data.toy_city import DataSetCounts, write_data_set  # noqa: E402
+from dannet_core.evaluation.canvas import TEXT_HEIGHT  # noqa: E402
 from dannet_core.metadata import ModelMetadata  # noqa: E402
 from dannet_core.networks import build_dannet  # noqa: E402
 from dannet_core.networks.weights import load_metadata, read_tensors, save_weights  # noqa: E402
+from dannet_core.pixels import colorize, read_rgb  # noqa: E402
 from dannet_core.settings import parse, to_plain  # noqa: E402
 from dannet_core.training.config import PRESETS, TrainConfig  # noqa: E402
 
@@ -197,6 +201,26 @@ def test_the_page_compares_with_the_reference_and_names_what_was_not_run(program
     assert lines["w/o class mixing"] == "| w/o class mixing |  | not run | | | | | |"
     assert page[-1].startswith("Measured with torch 2.0, 2 CPU cores, every training with `--optimiser.steps=5`; ")
     assert program.write_page.__globals__["photographs_section"]({})[-1] == "None of these rows has been run yet."
+
+
+def test_examples_of_the_page_are_predictions_alone(program, tiny, tmp_path):
+    example = program.Example(tiny.data / "dark_zurich", {"start": tiny.weights}, input_size=(64, 96), count=2)
+    program.draw_examples(example, tmp_path / "whole.png")
+    (tmp_path / "images").mkdir()
+    shown_path = tmp_path / "images" / program.PICTURE
+    program.draw_examples(dataclasses.replace(example, predictions_alone=True), shown_path)
+    whole, shown = read_rgb(tmp_path / "whole.png"), read_rgb(shown_path)
+    height, width = shown.shape[0], shown.shape[1]
+    assert whole.shape == (height, 3 * width, 3)
+    np.testing.assert_array_equal(shown, whole[:, width : 2 * width])
+    palette = {tuple(color) for color in colorize(np.arange(19, dtype=np.uint8)[None])[0].tolist()}
+    assert {tuple(pixel) for pixel in shown[TEXT_HEIGHT:].reshape(-1, 3).tolist()} <= palette
+
+    record = {"setting": {"train_arguments": []}, "machines": [], "scores": {"full": {"0": scores(20, 50)}}}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    for place, is_there in ((tmp_path, True), (tmp_path / "images", False)):
+        program.write_page(place / "page.md", tmp_path / "none.json", tmp_path / "record.json")
+        assert (f"](images/{program.PICTURE})" in (place / "page.md").read_text()) == is_there
 
 
 @pytest.mark.parametrize(
