@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hangup import hangups_heard
 
 from dannet_core.terminal import output_may_go_unread, stop_signals
 
@@ -40,7 +41,8 @@ def training(city, tmp_path):
         data = ("--data.source", city / "cityscapes", "--data.target", city / "dark_zurich")
         command = [*prefix, sys.executable, "-m", "dannet_core", "train", *TRAIN, *map(str, data)]
         command += ["--run_dir", str(tmp_path / "run"), "--optimiser.steps", str(steps)]
-        process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, **streams)
+        with hangups_heard():
+            process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, **streams)
         started.append(process)
         log, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 120
         while not (log.exists() and log.read_text().count("\n") >= 2):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hangup import hangups_heard
 
 pytest.importorskip("rclpy", reason="rclpy (ROS 2) is needed to run the node")
 
@@ -29,13 +30,14 @@ ROOT = Path(__file__).parents[2]
 
 def start(*words: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "dannet_ros.node", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    with hangups_heard():
+        return subprocess.Popen(
+            [sys.executable, "-m", "dannet_ros.node", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, list[str]]:

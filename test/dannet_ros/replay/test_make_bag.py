@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hangup import hangups_heard
 
 from dannet_core.errors import DannetError
 from dannet_core.pixels import write_png
@@ -153,7 +154,8 @@ def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals)
         "--out",
         str(drive / "bag"),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    with hangups_heard():
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
     deadline = time.monotonic() + 300
     data_file = None
     while data_file is None and time.monotonic() < deadline and process.poll() is None:
@@ -163,7 +165,8 @@ def test_interruption_leaves_nothing_behind(drive: Path, number: signal.Signals)
     assert process.poll() is None, "it was done before it could be interrupted"
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 130
+    # Where it came while a library ran generated code, Python ends itself by SIGINT: to a shell that is 130 too.
+    assert process.returncode in (130, -signal.SIGINT)
     assert errors.strip().splitlines()[-1] == "dannet_ros.replay make_bag: interrupted"
     assert sorted(p.name for p in drive.iterdir()) == ["frames", "labels"]
 
