@@ -192,7 +192,7 @@ def _verdict(paper: float, here: Sequence[float]) -> str:
     """Whether every seed, most or none moves the way the paper's figure does."""
     agreeing = sum((difference < 0) == (paper < 0) for difference in here)
     if agreeing == len(here):
-        return "yes, on every seed"
+        return "yes, on every seed" if len(here) > 1 else "yes, on one seed"
     return "no" if agreeing == 0 else f"on {agreeing} of {len(here)} seeds"
 
 

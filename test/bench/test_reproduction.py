@@ -188,6 +188,7 @@ def test_the_page_compares_with_the_reference_and_names_what_was_not_run(program
         "scores": {
             "full": {"0": scores(20, 50), "1": scores(22, 52)},
             "without_static": {"0": scores(18, 50), "1": scores(23, 50)},
+            "without_light_loss": {"0": scores(19, 50)},
             "beyond": {"10": scores(44, 60), "2": scores(40, 62)},
         },
     }
@@ -197,6 +198,7 @@ def test_the_page_compares_with_the_reference_and_names_what_was_not_run(program
         "| full DANNet | 36.76 | 21.0 (20.0, 22.0) |  |  | 70.0 (70.0, 70.0) | 51.0 (50.0, 52.0) | 90.0 (90.0, 90.0) |"
     )
     assert " | 20.5 (18.0, 23.0) | -0.5 | on 1 of 2 seeds | " in lines["w/o L_static"]
+    assert " | 19.0 | -1.0 | yes, on one seed | " in lines["w/o L_light"]
     assert lines["`beyond`"].startswith("| `beyond` |  | 42.0 (40.0, 44.0) |  |  | ")
     assert lines["w/o class mixing"] == "| w/o class mixing |  | not run | | | | | |"
     assert page[-1].startswith("Measured with torch 2.0, 2 CPU cores, every training with `--optimiser.steps=5`; ")
