@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dannet_core.errors import DannetError, OutputError, SettingsError
 from dannet_core.settings import parse
-from dannet_core.terminal import output_may_go_unread, stop_signals
+from dannet_core.terminal import give_back, hang_up_once, output_may_go_unread, stop_signals
 
 EXIT_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -108,13 +108,14 @@ def _stopped_like_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in stop_signals() if number is not signal.SIGINT}
+    others: list[signal.Signals] = [number for number in stop_signals() if number is not signal.SIGINT]
+    before = {number: signal.signal(number, _interrupt) for number in others}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        give_back(before)
 
 
-def _interrupt(*_: Any) -> None:
+def _interrupt(number: int, _: Any) -> None:
+    hang_up_once(number)
     raise KeyboardInterrupt

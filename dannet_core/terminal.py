@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
@@ -23,6 +23,19 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     """
     asked = (signal.SIGINT, signal.SIGTERM)
     return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*asked, signal.SIGHUP)
+
+
+def give_back(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Set handlers as they were; a hangup that was heard stays ignored (`hang_up_once`)."""
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def hang_up_once(number: int) -> None:
+    """In a handler: ignore further hangups; a terminal that closes and its shell both send one, and mean one."""
+    if number == signal.SIGHUP:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from dannet_core.errors import DannetError, SettingsError, require
-from dannet_core.terminal import output_may_go_unread, stop_signals
+from dannet_core.terminal import give_back, output_may_go_unread, stop_signals
 
 EXIT_FAILURE: Final = 2
 _SPIN_S: Final = 0.2
@@ -119,8 +119,7 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        give_back(old)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dannet_core.terminal import stop_signals
+from dannet_core.terminal import give_back, hang_up_once, stop_signals
 
 
 class StopRequested(BaseException):
@@ -64,13 +64,12 @@ def stop_on_signals() -> Iterator[Stop]:
     interrupt = signal.getsignal(signal.SIGINT)
 
     def on_signal(number: int, _: object) -> None:
-        del number
         signal.signal(signal.SIGINT, interrupt)
+        hang_up_once(number)
         stop.request()
 
     old = {number: signal.signal(number, on_signal) for number in stop_signals()}
     try:
         yield stop
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        give_back(old)

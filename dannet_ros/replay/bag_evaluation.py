@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dannet_core.errors import ImageError, NotFiniteError
 from dannet_core.inference.prediction import Prediction
 from dannet_core.pixels import Labels
-from dannet_core.terminal import stop_signals
+from dannet_core.terminal import give_back, hang_up_once, stop_signals
 from dannet_ros.replay.bag_frame import BagFrame
 from dannet_ros.replay.bag_reading import PICTURES, Bag, BagImage
 from dannet_ros.replay.frame_pictures import BUDGET, FramePictures
@@ -156,11 +156,11 @@ def stop_flag() -> Iterator[threading.Event]:
 
     def stop(number: int, _: Any) -> None:
         flag.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
+        hang_up_once(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, stop) for number in stop_signals()}
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
         yield flag
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        give_back(before)

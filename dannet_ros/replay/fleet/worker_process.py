@@ -11,7 +11,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from dannet_core.terminal import stop_signals
+from dannet_core.terminal import hang_up_once, stop_signals
 
 EXIT_ORPHANED: Final = 3
 EXIT_INTERRUPTED: Final = 130
@@ -48,5 +48,6 @@ def _end_with(parent: int) -> None:
     os._exit(EXIT_ORPHANED)
 
 
-def _interrupt(*_: Any) -> None:
+def _interrupt(number: int, _: Any) -> None:
+    hang_up_once(number)
     raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hangup import hangups_heard
 
 from dannet_core import NightSegmenter
 from dannet_core.pixels import colorize, write_png
@@ -382,20 +383,24 @@ def test_names_that_are_html_are_shown_and_not_run(bags, tiny_onnx: Path, tmp_pa
     assert all(source.startswith(("data:image/", "#frame=")) for source in page.sources)
 
 
-def test_interrupted_it_keeps_what_was_done(bags, tiny_onnx: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,), (signal.SIGHUP, signal.SIGHUP)])
+def test_interrupted_it_keeps_what_was_done(bags, tiny_onnx: Path, tmp_path: Path, numbers: tuple[int, ...]) -> None:
     bag = bags.write(tmp_path / "bag", bags.frames(COUNT) * 200, bags.labels(COUNT) * 200)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "dannet_ros.replay", "evaluate_bag", str(bag), "--model", str(tiny_onnx)]
-    process = subprocess.Popen(
-        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    with hangups_heard():
+        process = subprocess.Popen(
+            [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
     deadline, written = time.monotonic() + 300, None
     while written is None and time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(FileNotFoundError):
             written = next((p for p in out.glob(".bag.*.partial/bag/*.mcap") if p.stat().st_size > 50_000), None)
         time.sleep(0.005)
     assert process.poll() is None, "it was done before it could be interrupted"
-    process.send_signal(signal.SIGINT)
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.01)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "interrupted" in output
